@@ -1,0 +1,3 @@
+"""Guarded, verified and audited remediation of platform faults."""
+
+__version__ = "0.1.0"
