@@ -1,0 +1,1 @@
+"""Frozen values of the domain; nothing in here does I/O."""
