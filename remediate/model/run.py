@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from remediate.errors import ExitCode
 from remediate.model.entry import Actor
@@ -72,6 +72,24 @@ class Request:
     fault_at: str = ""
     detected_at: str = ""
 
+    def as_json(self) -> dict[str, Any]:
+        """The form that travels between processes and into the operational tables."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read `as_json` back."""
+        return cls(**{**data, "actor": Actor(**data["actor"])})
+
+
+class Cause(StrEnum):
+    """What, besides the outcome, the caller has to know of an end that was not wished for."""
+
+    NONE = ""
+    UNREACHABLE = "unreachable"
+    STOPPED = "stopped"
+    NOT_VERIFIED = "not_verified"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -87,6 +105,7 @@ class Run:
     arming: str = ""
     state: State = State.RECEIVED
     outcome: Outcome | None = None
+    cause: Cause = Cause.NONE
     reason: str = ""
     #: Further hosts the plan may change, exact and sorted.
     touches: tuple[str, ...] = ()
@@ -110,3 +129,32 @@ class Run:
     def hosts(self) -> tuple[str, ...]:
         """Every host the run may change, in the order in which their locks are taken."""
         return tuple(sorted({self.request.target, *self.touches}))
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the shell is told about the run as it stands."""
+        if self.state is State.AWAITING_APPROVAL:
+            return ExitCode.AWAITING_APPROVAL
+        if self.outcome is None:
+            return ExitCode.UNKNOWN
+        if self.outcome is Outcome.FAILED and self.cause is Cause.UNREACHABLE:
+            return ExitCode.UNREACHABLE
+        return EXIT_CODES[self.outcome]
+
+    def as_json(self) -> dict[str, Any]:
+        """The form of the operational tables and the control socket."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read `as_json` back."""
+        return cls(
+            **{
+                **data,
+                "request": Request.from_json(data["request"]),
+                "state": State(data["state"]),
+                "outcome": None if data["outcome"] is None else Outcome(data["outcome"]),
+                "cause": Cause(data["cause"]),
+                "touches": tuple(data["touches"]),
+            }
+        )
