@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +24,6 @@ _BESIDE_PLAYBOOK = (
 )  # fmt: skip
 _NOT_CONTENT = frozenset({"__pycache__", "molecule", ".git"})
 _TEXT_SUFFIXES = (".yml", ".yaml")
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +115,20 @@ class ContentRoots:
     def _plugins(self) -> tuple[Path, ...]:
         return tuple(file for directory in self.directories("plugins") for file in walk(directory))
 
-    def _roles_named_in(self, files: Iterable[Path], known: set[str]) -> list[Path]:
+    def _roles_named_in(self, files: Sequence[Path], known: set[str]) -> list[Path]:
         """Files of the roles that these files name, and of those that they name in turn.
 
-        A role counts as named when its name occurs as a word, be it in a comment: one file too many in
-        a digest does no harm, one too few would. A name that a template computes is not seen.
+        A role counts as named when its name occurs anywhere, be it in a comment: one file too many in a
+        digest does no harm, one too few would. A name that a template computes is not seen.
         """
-        files = list(files)
         folders = self._role_folders(files)
-        wanted, done, found = known | _words_in(files), set[str](), list[Path]()
-        while fresh := (wanted & folders.keys()) - done:
-            for name in sorted(fresh):
-                tree = list(walk(folders[name]))
-                wanted |= _words_in(tree)
-                found += tree
-            done |= fresh
+        text, found = _text_of(files), list[Path]()
+        fresh = {name for name in folders if name in known or name in text}
+        while fresh:
+            trees = [list(walk(folders.pop(name))) for name in sorted(fresh)]
+            found += [file for tree in trees for file in tree]
+            text = "".join(_text_of(tree) for tree in trees)
+            fresh = {name for name in folders if name in text}
         return found
 
     def _role_folders(self, files: Iterable[Path]) -> dict[str, Path]:
@@ -178,10 +175,6 @@ def _beside(playbook: Path) -> list[Path]:
     return [file for name in _BESIDE_PLAYBOOK for file in walk(playbook.parent / name)]
 
 
-def _words_in(files: Iterable[Path]) -> set[str]:
-    texts = (file.read_text(encoding="utf-8", errors="replace") for file in files if _is_text(file))
-    return {word for text in texts for word in _WORD.findall(text)}
-
-
-def _is_text(file: Path) -> bool:
-    return file.suffix in _TEXT_SUFFIXES
+def _text_of(files: Iterable[Path]) -> str:
+    texts = (file for file in files if file.suffix in _TEXT_SUFFIXES)
+    return "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in texts)
