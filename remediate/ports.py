@@ -12,10 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from remediate.model.entry import Draft, Entry
+from remediate.model.entry import Draft, Entry, Kind
 from remediate.model.plan import Phase, Plan, VerifySpec
 from remediate.model.result import Observation, PhaseResult, Step
-from remediate.model.run import Run
+from remediate.model.run import Outcome, Run, State
 
 T = TypeVar("T")
 
@@ -119,10 +119,6 @@ class Transaction(Protocol):
         """A run as this transaction sees it."""
         ...
 
-    def open_run(self, code: str, target: str) -> Run | None:
-        """The run that is not closed yet for this code and target, if any."""
-        ...
-
     def set_flag(self, scope: str, key: str, value: str) -> None:
         """Set a durable flag (`cancel`, `arming`, `outbox`, `review`...); empty value removes it."""
         ...
@@ -148,7 +144,7 @@ class Ledger(Protocol):
         *,
         run_id: str | None = None,
         case_id: str | None = None,
-        kinds: Sequence[str] = (),
+        kinds: Sequence[Kind] = (),
         since: int = 0,
         limit: int | None = None,
         newest_first: bool = False,
@@ -202,18 +198,22 @@ class Catalog(Protocol):
 
 
 class Engine(Protocol):
-    """Schedules cases and runs durably; what to do comes from `dispatch`."""
+    """Schedules runs durably; what to do comes from `dispatch`."""
 
-    def start_case(self, run_id: str) -> None:
-        """Begin a recorded request, once, however often it is called."""
+    def start(self, run_id: str) -> None:
+        """Begin, or go on with, a recorded run; calling it again for a living one changes nothing."""
         ...
 
-    def decide_approval(self, run_id: str) -> None:
-        """Let a case that waits for approval look again."""
+    def decision_changed(self, run_id: str) -> None:
+        """Let a run that waits look again: somebody approved, rejected or cancelled."""
+        ...
+
+    def failure(self, run_id: str) -> BaseException | None:
+        """What stopped the work on a run that is still open, if anything did."""
         ...
 
     def close(self) -> None:
-        """Stop taking work; what is under way is resumed by the next worker."""
+        """Take no more work; what is under way is taken up by the next worker."""
         ...
 
 
@@ -247,13 +247,21 @@ class Inventory(Protocol):
         ...
 
 
-class CaseSteps(Protocol):
-    """The two plain functions an engine schedules."""
+class Work(Protocol):
+    """What an engine schedules; `remediate.dispatch.Dispatcher` is one."""
 
-    def decide(self, run_id: str) -> str:
-        """Judge a recorded request; returns `run`, `wait` or `closed`."""
+    def decide(self, run_id: str) -> State:
+        """Judge a recorded request; the state it is in afterwards."""
         ...
 
-    def drive(self, run_id: str) -> str:
-        """Carry a decided run from wherever it stands to its end; returns the outcome."""
+    def drive(self, run_id: str) -> Outcome:
+        """Carry a decided run to its end from wherever it stands."""
+        ...
+
+    def seconds_to_wait(self, run_id: str) -> float:
+        """How long a request may go on waiting for its approval."""
+        ...
+
+    def run(self, run_id: str) -> Run:
+        """The run as recorded."""
         ...

@@ -51,6 +51,11 @@ class State(StrEnum):
     ROLLING_BACK = "rolling_back"
     CLOSED = "closed"
 
+    @property
+    def under_way(self) -> bool:
+        """Whether something is being decided or done, so that its end is near."""
+        return self not in (State.AWAITING_APPROVAL, State.CLOSED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:

@@ -1,0 +1,198 @@
+"""Wiring: the only place where concrete classes meet.
+
+One worker per state directory holds `worker.lock`. `Worker` is that worker, whether it is embedded in
+`remediate run` or serves for days; everybody else reaches it over `control.sock`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from remediate.audit.anchors import parse_anchors
+from remediate.audit.journal import EmergencyJournal
+from remediate.audit.ledger import MIGRATIONS, AuditLedger
+from remediate.audit.store import AuditReader, AuditStore
+from remediate.catalog import load_catalog
+from remediate.config import EnvironmentSecrets, Settings
+from remediate.content import ContentRoots
+from remediate.dispatch import Dispatcher
+from remediate.errors import UsageError, WorkerError
+from remediate.executors import PlaybookExecutor
+from remediate.flow.context import Parts
+from remediate.guard.identity import Tokens
+from remediate.guard.killswitch import KillSwitch
+from remediate.guard.locks import DeviceLocks
+from remediate.inventory import load_inventory
+from remediate.model.run import Run
+from remediate.ports import Catalog, Engine
+from remediate.probes import probe_for
+
+HEARTBEAT_SECONDS = 3600.0
+
+
+class SystemClock:
+    """The clocks of this machine."""
+
+    def now(self) -> datetime:
+        """Wall clock, UTC."""
+        return datetime.now(UTC)
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds since some moment of this boot."""
+        return time.monotonic_ns()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+class WorkerBusy(WorkerError):
+    """Another worker holds this state directory."""
+
+
+def prepare_home(settings: Settings) -> Path:
+    """The state directory, made private when it is not there yet."""
+    try:
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the state directory {settings.home} cannot be made ({error.strerror}); "
+            "set REMEDIATE_HOME to a directory you may write to"
+        ) from error
+    return settings.home
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """The plans, without anything that could run them."""
+    return load_catalog(ContentRoots.from_settings(settings), settings.home / "cache")
+
+
+def open_store(settings: Settings) -> AuditStore:
+    """The trail with the operational tables, for writing; what the emergency journal holds is merged."""
+    home = prepare_home(settings)
+    return AuditStore.open(
+        home / "audit.db",
+        keys=home / "keys",
+        anchors=parse_anchors(settings.anchors),
+        migrations=MIGRATIONS,
+        journal=home / "journal",
+    )
+
+
+def open_reader(settings: Settings) -> AuditReader:
+    """The trail for reading; UsageError when nothing was recorded yet."""
+    path = settings.home / "audit.db"
+    if not path.exists():
+        raise UsageError(
+            f"nothing is recorded in {settings.home} yet; run something first, or name another state "
+            "directory with REMEDIATE_HOME"
+        )
+    return AuditStore.open_readonly(path)
+
+
+def open_tokens(settings: Settings) -> Tokens:
+    """The named identities of this state directory."""
+    return Tokens(settings.home / "tokens")
+
+
+def build_parts(settings: Settings, store: AuditStore) -> Parts:
+    """The concrete parts of a dispatcher on this machine."""
+    content = ContentRoots.from_settings(settings)
+    home = settings.home
+    journal = store.journal or EmergencyJournal(home / "journal")
+    return Parts(
+        settings=settings,
+        ledger=AuditLedger(store),
+        journal=journal,
+        catalog=load_catalog(content, home / "cache"),
+        inventory=load_inventory(settings),
+        executor=PlaybookExecutor(
+            roots=content.roots,
+            ansible_cfg=settings.ansible_cfg,
+            vault_password_file=settings.vault_password_file,
+            work=home / "work",
+            stop_file=settings.kill_switch,
+        ),
+        probe_for=probe_for,
+        kill_switch=KillSwitch(settings.kill_switch),
+        locks=DeviceLocks(home / "locks"),
+        secrets=EnvironmentSecrets(settings, os.environ),
+        clock=SystemClock(),
+    )
+
+
+@contextmanager
+def worker_lock(settings: Settings) -> Iterator[None]:
+    """Be the one worker of the state directory; WorkerBusy when there is another."""
+    home = prepare_home(settings)
+    with (home / "worker.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise WorkerBusy(f"another worker holds {home / 'worker.lock'}") from error
+        yield
+
+
+class Worker:
+    """The one process that decides and acts in a state directory."""
+
+    def __init__(self, parts: Parts, engine: Engine, dispatcher: Dispatcher) -> None:
+        self.parts = parts
+        self.engine = engine
+        self.dispatcher = dispatcher
+        #: Runs that an earlier worker left open and that go on now.
+        self.resumed: tuple[Run, ...] = ()
+
+    @classmethod
+    @contextmanager
+    def embedded(cls, settings: Settings) -> Iterator[Worker]:
+        """Take the worker lock, recover what a crash left, and work until the context ends."""
+        from remediate.engine import DurableEngine  # importing the engine takes as long as all the rest
+
+        with ExitStack() as stack:
+            stack.enter_context(worker_lock(settings))
+            store = stack.enter_context(open_store(settings))
+            parts = build_parts(settings, store)
+            dispatcher = Dispatcher(parts)
+            engine = DurableEngine(settings.home, dispatcher, limits=settings.max_runs)
+            stack.callback(engine.close)
+            worker = cls(parts, engine, dispatcher)
+            worker._take_up()
+            stack.enter_context(_heartbeat(store))
+            yield worker
+
+    def _take_up(self) -> None:
+        """Go on with what is open: the trail says where each run stands."""
+        recovered = self.dispatcher.recover()
+        self.resumed = recovered.resume
+        for run in recovered.resume:
+            self.engine.start(run.id)
+
+    def busy(self) -> bool:
+        """Whether runs are under way that ending this process would interrupt."""
+        return any(run.state.under_way for run in self.parts.ledger.runs(open_only=True))
+
+
+@contextmanager
+def _heartbeat(store: AuditStore) -> Iterator[None]:
+    """Sign an entry every hour, so that an empty period is a statement and not a gap."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT_SECONDS):
+            store.heartbeat()
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,1 @@
+"""What the dispatcher's lines mean: intake, decision, locks, phases and records of one run."""
