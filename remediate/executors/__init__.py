@@ -1,0 +1,1 @@
+"""Carries out phases in supervised children; only the child imports Ansible."""
