@@ -14,12 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from remediate import ports
 from remediate.config import Settings
 from remediate.content import walk
 from remediate.errors import InventoryError, TargetError
+
+if TYPE_CHECKING:
+    from remediate import ports  # the Protocols bring half of the model with them, and start-up counts
 
 #: Seconds Ansible may take; a dynamic inventory asks other systems.
 _TIMEOUT = 60
@@ -190,6 +192,9 @@ def _keep(cache: Path, text: bytes) -> None:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(text)
         new.replace(cache)
+        for older in cache.parent.glob("inventory-*.json"):
+            if older != cache:
+                older.unlink(missing_ok=True)
     except OSError:
         new.unlink(missing_ok=True)
 
