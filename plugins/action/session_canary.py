@@ -18,11 +18,11 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 #: Module parameter -> (secret's name in the environment, variable in the inventory).
-SECRETS = {
+LOGIN_SECRETS = {
     "password": ("SESSION_CANARY_PASSWORD", "session_token_reset_canary_password"),
     "client_secret": ("SESSION_CLIENT_SECRET", "session_token_reset_client_secret"),
-    "admin_secret": ("SESSION_ADMIN", "session_token_reset_admin_secret"),
 }
+ADMIN_SECRETS = {"admin_secret": ("SESSION_ADMIN", "session_token_reset_admin_secret")}
 #: Room for two long tokens.
 PAD_BYTES = 32768
 
@@ -38,7 +38,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no type i
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, variables)
         given = dict(self._task.args)
-        forbidden = sorted({"tokens", "pad", *SECRETS} & set(given))
+        forbidden = sorted({"tokens", "pad", *LOGIN_SECRETS, *ADMIN_SECRETS} & set(given))
         if forbidden:
             return {
                 **result,
@@ -64,7 +64,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no type i
                     "takes before anything is changed: without it a reset cannot be proved; run the phase "
                     "snapshot first",
                 }
-        for parameter, (name, variable) in SECRETS.items():
+        for parameter, (name, variable) in (ADMIN_SECRETS if look == "flushed" else LOGIN_SECRETS).items():
             value = os.environ.get("REMEDIATE_SECRET_" + name)
             if not value and variable in variables:
                 value = self._templar.template(variables[variable])
@@ -78,7 +78,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no type i
         # Every parameter is known from the task; what the module was really given is not to be shown.
         result.pop("invocation", None)
         if sealed and kept_in:
-            _keep(kept_in, bytes(a ^ b for a, b in zip(base64.b64decode(sealed), pad, strict=True)))
+            mixed = bytes(ord(letter) - 0x2800 for letter in sealed)
+            _keep(kept_in, bytes(a ^ b for a, b in zip(mixed, pad, strict=True)))
         return result
 
 
