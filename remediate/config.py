@@ -14,13 +14,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from remediate.errors import ConfigError
 from remediate.model.duration import DURATION_FORM, format_duration, parse_duration
-from remediate.model.freeze import Freeze
 from remediate.model.secret import Secret
 from remediate.model.spelling import nearest
+
+if TYPE_CHECKING:
+    from remediate.model.freeze import Freeze
 
 __all__ = [
     "SETTINGS",
@@ -43,8 +45,8 @@ _NOT_SETTINGS = frozenset({"REMEDIATE_CONFIG", "REMEDIATE_CRASH_AT", "REMEDIATE_
 _NOT_SETTINGS_PREFIXES = ("REMEDIATE_SECRET_", "REMEDIATE_TEST_")
 #: Cybersecurity Law, art. 21: logs are kept for at least six months.
 SHORTEST_RETENTION = 183
-_SECRET_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_ANCHOR = re.compile(r"file:(?P<dir>.+)|syslog:(?P<device>/.+)|syslog:(?P<host>[^/:\s]+):(?P<port>\d{1,5})")
+_FORM_OF_NAME = r"[a-z][a-z0-9_]{0,63}"
+_ANCHOR = r"file:(?P<dir>.+)|syslog:(?P<device>/.+)|syslog:(?P<host>[^/:\s]+):(?P<port>\d{1,5})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,10 @@ class Settings:
         ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+# The tables below are named tuples: a frozen dataclass costs a millisecond of every command's start.
+
+
+class Surroundings(NamedTuple):
     """What defaults depend on."""
 
     project: Path | None
@@ -110,8 +114,7 @@ class Surroundings:
     environ: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class Form(NamedTuple):
     """What a setting's value looks like: `read` takes it as TOML gives it, `split` text before that."""
 
     expected: str
@@ -121,8 +124,7 @@ class Form:
     split: Callable[[str], Any] | None = str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(NamedTuple):
     """One row of the table."""
 
     name: str
@@ -197,7 +199,7 @@ def _anchors(value: Any, base: Path) -> tuple[str, ...]:
 
 
 def _anchor(text: str, base: Path) -> str:
-    found = _ANCHOR.fullmatch(text)
+    found = re.fullmatch(_ANCHOR, text)
     if found is None:
         raise ValueError(f"{text!r} is not an anchor")
     if directory := found["dir"]:
@@ -246,6 +248,8 @@ def _freezes(value: Any, _: Path) -> tuple[Freeze, ...]:
 
 
 def _nth_freeze(number: int, entry: Mapping[str, Any]) -> Freeze:
+    from remediate.model.freeze import Freeze  # few files have one, and start-up counts
+
     try:
         return Freeze.from_table(entry)
     except ValueError as error:
@@ -432,8 +436,7 @@ _BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS
 # --- reading -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
+class _Given(NamedTuple):
     """A value somebody gave, and where."""
 
     value: Any
@@ -587,7 +590,7 @@ def _shown(value: Any, setting: Setting) -> str:
     if isinstance(value, Mapping):
         return ",".join(f"{key}={one}" for key, one in value.items())
     if isinstance(value, tuple):
-        return ",".join(one.reason if isinstance(one, Freeze) else str(one) for one in value)
+        return ",".join(getattr(one, "reason", str(one)) for one in value)
     return str(value)
 
 
@@ -603,7 +606,7 @@ class EnvironmentSecrets:
 
     def get(self, name: str) -> Secret | None:
         """The value, or None when nobody gave one; ConfigError when its file is not private."""
-        if not _SECRET_NAME.fullmatch(name):
+        if not re.fullmatch(_FORM_OF_NAME, name):
             raise ConfigError(f"{name!r} is no name for a secret: lower case letters, digits and `_` only")
         if value := self._environ.get(f"{PREFIX}SECRET_{name.upper()}"):
             return Secret(value)

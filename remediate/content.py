@@ -6,7 +6,6 @@ it, because whoever can write there would decide what is executed.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -102,6 +101,8 @@ class ContentRoots:
 
     def digest_of(self, plan: Plan) -> ContentDigest:
         """SHA-256 over a plan's catalog file, playbook, roles and all plugins, read now."""
+        import hashlib  # listing the plans needs no digest, and start-up counts
+
         hashed = [
             ContentFile(self._name(path), path, hashlib.sha256(path.read_bytes()).hexdigest())
             for path in self.files_of(plan)

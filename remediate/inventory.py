@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 import json
@@ -119,6 +118,8 @@ def exact_target(inventory: ports.Inventory, text: str) -> str:
         return text
     if text in _THIS_MACHINE:
         raise TargetError(f"{text!r} is not in the inventory, so this machine is not a target")
+    import difflib  # only a misspelt name needs it
+
     close = difflib.get_close_matches(text, hosts, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(close)}?" if close else f" ({inventory.path})"
     raise TargetError(f"{text!r} is not a host of the inventory{hint}")

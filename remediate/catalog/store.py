@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -83,18 +82,18 @@ def _read(roots: ContentRoots) -> list[Plan]:
 
 
 def _fingerprint(roots: ContentRoots) -> str:
-    """SHA-256 over name, size and times of every file that a plan or its digest is made from.
+    """Name, size and times of every file that a plan or its digest is made from.
 
     The change time is among them: unlike the modification time it cannot be set back.
     """
-    summary = hashlib.sha256()
+    lines = []
     for path in _sources(roots):
         try:
             found = path.stat()
         except FileNotFoundError:
             continue
-        summary.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}\n".encode())
-    return summary.hexdigest()
+        lines.append(f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {path}")
+    return "\n".join(lines)
 
 
 def _sources(roots: ContentRoots) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _PARTS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-_FORM = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?")
+_FORM = r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?"
 
 #: What an error says is expected.
 DURATION_FORM = 'a duration like "20s", "10m", "1h30m" or whole seconds'
@@ -18,7 +18,7 @@ def parse_duration(value: object) -> int:
     if isinstance(value, str) and (text := value.strip()):
         if text.isascii() and text.isdigit() and len(text) <= 9:
             return int(text)
-        if found := _FORM.fullmatch(text):
+        if found := re.fullmatch(_FORM, text, re.ASCII):
             return sum(
                 int(count) * _PARTS[unit]
                 for count, unit in zip(found.groups(), _PARTS, strict=True)
