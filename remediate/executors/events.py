@@ -32,6 +32,7 @@ _KIND_OF_PHASE = {
     Phase.CLOSE: "CLOSE",
 }
 _OUTPUT_OF_A_FAILURE = ("stderr", "stdout", "module_stderr")
+_GATHERING = ("ansible.builtin.setup", "ansible.builtin.gather_facts")
 _HIDDEN = "hidden by no_log"
 
 
@@ -58,6 +59,8 @@ class Tally:
     stats: Mapping[str, Mapping[str, int]] | None = None
     #: What a role handed back, not looked at yet; None when there was nothing.
     handed_back: Any = None
+    #: Tasks that did something on the target, other than gathering facts.
+    acted: int = 0
     _errors: list[str] = field(default_factory=list)
     _lines: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
@@ -98,6 +101,8 @@ class Tally:
             ignored=data.get("ignore_errors") is True,
         )
         self._remember_result(data, result)
+        looked_only = data.get("resolved_action") in _GATHERING
+        self.acted += step.host == self.target and status != "skipped" and not looked_only
         self.steps.append(step)
         return step
 

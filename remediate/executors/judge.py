@@ -97,7 +97,7 @@ def _from_hosts(tally: Tally, ending: Ending) -> tuple[Status, str]:
             Status.FAILED,
             f"ansible-playbook ended with code {ending.code} before the play was over: {why}",
         )
-    if not stats.get("ok", {}).get(tally.target):
+    if not tally.acted:
         return Status.NOTHING_MATCHED, _nothing(tally)
     return Status.OK, ""
 
