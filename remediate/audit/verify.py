@@ -192,12 +192,8 @@ class Report:
         if first := self.first_bad:
             where = "the log" if first.seq is None else f"entry {first.seq}"
             lines.append(f"first bad    {where} ({first.kind})")
-        proof = "the signing key" if self.proven_size else "nothing"
-        lines.append(
-            f"proven       entries {self.start}..{self.proven_size - 1} by {proof}"
-            if self.proven_size
-            else "proven       nothing"
-        )
+        span = "all of this bundle" if self.bundle else f"entries {self.start}..{self.proven_size - 1}"
+        lines.append(f"proven       {span + ' by the signing key' if self.proven_size else 'nothing'}")
         if self.anchors_given:
             anchored = self.size - self.unanchored_tail
             lines.append(f"             below {anchored} even against someone who holds the signing key")
@@ -639,6 +635,8 @@ class Source:
     head: dict[str, object] | None = None
     #: Size and origin an export claims.
     claimed: tuple[int, str] | None = None
+    #: What an export says about keys before its beginning (the data of a prune entry).
+    carried: dict[str, Any] | None = None
 
 
 @contextmanager
@@ -779,6 +777,7 @@ def _export(path: Path) -> Source:
         peaks,
         prev,
         claimed=(size, origin),
+        carried=proof,
     )
 
 
@@ -998,6 +997,9 @@ class Scan:
     meaning: Meaning
     every: int = DEFAULT_EVERY
     first_key: Key | None = None
+    carried_key: Key | None = None
+    carried_rotations: list[Statement] = field(default_factory=list)
+    carried_revocations: list[Statement] = field(default_factory=list)
     rotations: list[Statement] = field(default_factory=list)
     revocations: list[Statement] = field(default_factory=list)
     #: Sizes that prune entries name.
@@ -1146,18 +1148,17 @@ def _describe(seq: int, kind: str, data: dict[str, Any], scan: Scan, report: Rep
         elif kind == "key.revoke":
             scan.revocations.append(Statement(seq, _parse_note(data["note"])))
         else:
-            _describe_prune(data, scan)
+            scan.pruned_to.add(data["pruned_to"])
+            _carry(data, scan)
     except (Damage, KeyError, TypeError, AttributeError) as error:
         report.add("keys", f"a {kind} entry with its statement", repr(error), seq=seq)
 
 
-def _describe_prune(data: dict[str, Any], scan: Scan) -> None:
-    """What a prune entry carries over from the entries it removed; the newest one knows the most."""
-    scan.pruned_to.add(data["pruned_to"])
-    if scan.first_key is None:
-        scan.first_key = _parse_key(data["vkey"])
-        scan.rotations[:0] = [Statement(None, _parse_note(note)) for note in data["rotations"]]
-        scan.revocations[:0] = [Statement(None, _parse_note(note)) for note in data["revocations"]]
+def _carry(data: Mapping[str, Any], scan: Scan) -> None:
+    """Keys of the entries before the log begins; the newest prune entry knows them all."""
+    scan.carried_key = _parse_key(data["vkey"])
+    scan.carried_rotations = [Statement(None, _parse_note(note)) for note in data["rotations"]]
+    scan.carried_revocations = [Statement(None, _parse_note(note)) for note in data["revocations"]]
 
 
 def _log_keys(source: Source, scan: Scan, trusted: list[Key] | None, report: Report) -> Keys:
@@ -1170,12 +1171,40 @@ def _log_keys(source: Source, scan: Scan, trusted: list[Key] | None, report: Rep
         # Without reading entries there is no rotation to follow: each given key may sign everything.
         report.keys = len(trusted)
         return Keys(tuple(Epoch(key, 0, None) for key in trusted))
+    if source.start or source.carried is not None:
+        _use_carried(source, scan, report)
     keys = _key_history(scan.first_key, scan.rotations, scan.revocations, report)
+    if source.claimed is not None and [epoch.key for epoch in keys.epochs] != source.vkeys:
+        report.add("keys.unused", "exactly the keys of this log in the sidecar", _ids(source.vkeys))
     used = [epoch.key for epoch in keys.epochs]
     for key in source.vkeys:
         if key not in used and key not in trusted:
             report.add("keys.unused", "public keys of this log beside it", f"key {key.key_id.hex()}")
     return _trust(keys, trusted, report)
+
+
+def _use_carried(source: Source, scan: Scan, report: Report) -> None:
+    """Add the statements about keys that lie outside of what was read."""
+    try:
+        if source.carried is not None:
+            _carry(source.carried, scan)
+            every = source.carried["checkpoint_every"]
+            if type(every) is not int or every < 1 or (source.start == 0 and every != scan.every):
+                report.add("coverage", f"checkpoint_every {scan.every}", _clip(every))
+            else:
+                scan.every = every
+    except (Damage, KeyError, TypeError) as error:
+        report.add("keys", "the keys from before the beginning", repr(error))
+    if scan.first_key not in (None, scan.carried_key):
+        report.add("keys", f"first key {scan.first_key}", str(scan.carried_key), seq=0)
+    scan.first_key = scan.carried_key
+    scan.rotations = _joined(scan.carried_rotations, scan.rotations)
+    scan.revocations = _joined(scan.carried_revocations, scan.revocations)
+
+
+def _joined(carried: list[Statement], read: list[Statement]) -> list[Statement]:
+    known = [statement.note for statement in carried]
+    return carried + [statement for statement in read if statement.note not in known]
 
 
 def _check_heads(heads: list[Head], keys: Keys, scan: Scan, report: Report) -> list[Head]:
