@@ -203,5 +203,7 @@ class Facts:
         return tuple(sorted({self.target, *self.touches}))
 
     def age_s(self, past: str) -> int:
-        """Seconds from a moment to now, rounded down; negative for the future."""
+        """Seconds from a moment to now, rounded down; negative for the future, 0 when nobody knows it."""
+        if not past:
+            return 0
         return int((moment(self.now) - moment(past)).total_seconds() // 1)

@@ -72,12 +72,12 @@ def freeze(facts: Facts) -> GuardVerdict:
         return _passes(name, f"freeze and maintenance windows over {_list(facts.hosts)}: {found}", used)
     window = blocking[0]
     what = "maintenance window" if window.kind == "maintenance" else "change freeze"
-    until = f"until {window.ends_at}" if window.ends_at else "until it is lifted"
-    because = f" ({window.reason})" if window.reason else ""
+    until = f" until {window.ends_at}" if window.ends_at else ""
+    because = f" ({window.reason})" if window.reason not in ("", window.name) else ""
     allowed = "only operators may run plans" if window.kind == "maintenance" else "nothing may be changed"
     return _refuses(
         name,
-        f"{what} {window.name!r}{because} is in force {until}; {allowed} meanwhile; "
+        f"{what} {window.name!r}{because} is in force{until}; {allowed} meanwhile; "
         "wait, or have an admin change the window in the settings",
         used,
     )
@@ -283,7 +283,7 @@ def cooldown(facts: Facts) -> GuardVerdict:
     used = {"cooldown_s": facts.cooldown_s, "runs": [_past_json(past) for past in cooling]}
     if not cooling:
         return _passes(name, f"no cooldown of {facts.cooldown_s} s is running", used)
-    past = max(cooling, key=lambda run: moment(run.ended_at))
+    past = min(cooling, key=lambda run: facts.age_s(run.ended_at))
     age = facts.age_s(past.ended_at)
     return _refuses(
         name,
@@ -515,7 +515,7 @@ def approval(facts: Facts) -> GuardVerdict:
         name,
         f"{facts.risk.value} needs {needed} other person(s) to approve plan hash "
         f"{facts.plan_hash[:12] or 'none'}; {len(people)} did ({_list(people)}); "
-        f"`remediate approvals approve {facts.run_id}` with a token of role approver",
+        f"`remediate approvals approve {facts.run_id or 'ID'}` with a token of role approver",
         used,
     )
 
@@ -671,7 +671,7 @@ def _first_trouble(others: Iterable[str], facts: Facts) -> str:
         ]
         if not settled:
             continue
-        last = max(settled, key=lambda past: moment(past.ended_at))
+        last = min(settled, key=lambda past: facts.age_s(past.ended_at))
         if last.outcome in (Outcome.FAILED, Outcome.UNKNOWN):
             return f"{other} was left {last.outcome.value} by run {last.run_id}"
     return ""

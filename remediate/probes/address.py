@@ -14,6 +14,7 @@ _FIELD = re.compile(r"\{(?:(?P<word>host|name)|var:(?P<variable>[A-Za-z_][A-Za-z
 #: of a URL, another argument or a template.
 _VALUE = re.compile(r"[A-Za-z0-9_\[:/][A-Za-z0-9_.:/%~\[\]-]*")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
+_PASSWORD = re.compile(r"[^/]*@")
 _LARGEST_PORT = 65535
 
 
@@ -41,6 +42,11 @@ def render_address(template: str, host: str, variables: Mapping[str, Any]) -> st
     return _FIELD.sub(value, template)
 
 
+def shown(address: str) -> str:
+    """The address as it may be recorded: without a password that somebody put into it."""
+    return _PASSWORD.sub("***@", address)
+
+
 def is_ipv6(text: str) -> bool:
     """Whether the text is a bare IPv6 address."""
     try:
@@ -60,7 +66,7 @@ def host_and_port(address: str) -> tuple[str, int]:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     if not is_host(host):
-        raise ValueError(f"{address!r} does not name one host and port")
+        raise ValueError(f"{shown(address)!r} does not name one host and port")
     if not (port.isascii() and port.isdigit() and 0 < int(port) <= _LARGEST_PORT):
         raise ValueError(f"{port!r} is not a port")
     return host, int(port)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from remediate.probes.address import is_host
+from remediate.probes.address import is_host, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,23 +27,29 @@ class FetchFailed(Exception):
 
 def fetch(address: str, *, timeout: float, limit: int) -> Answer:
     """The answer to a GET within `timeout` seconds altogether, or FetchFailed."""
+    import asyncio  # late: only a probe needs a loop
+    from concurrent.futures import ThreadPoolExecutor
+
     _check_address(address)
     try:
         # A loop of its own: its time-out bounds the whole exchange, where a blocking client's would start
-        # again with every byte that a stuck server drips.
-        return asyncio.run(_get_in_time(address, timeout, limit))
+        # again with every byte that a stuck server drips. In a thread of its own: the caller may have a loop.
+        with ThreadPoolExecutor(max_workers=1) as aside:
+            return aside.submit(asyncio.run, _get_in_time(address, timeout, limit)).result()
     except TimeoutError as error:
         raise FetchFailed(f"no answer within {timeout:.1f} s") from error
-    except RuntimeError as error:  # called from inside a running loop
-        raise FetchFailed(f"the probe could not be started: {error}") from error
 
 
 async def _get_in_time(address: str, timeout: float, limit: int) -> Answer:
+    import asyncio
+
     async with asyncio.timeout(timeout):
         return await _get(address, limit)
 
 
 async def _get(address: str, limit: int) -> Answer:
+    import ssl
+
     import httpx  # late: nothing but a probe needs it
 
     try:
@@ -81,9 +85,9 @@ def _check_address(address: str) -> None:
         host = parts.hostname or ""
         parts.port  # noqa: B018 - raises when it is no port
     except ValueError as error:
-        raise FetchFailed(f"{address!r} is not a URL ({error})") from error
+        raise FetchFailed(f"{shown(address)!r} is not a URL ({error})") from error
     if parts.scheme not in ("http", "https") or not is_host(host):
-        raise FetchFailed(f"{address!r} is not an http or https URL of one host")
+        raise FetchFailed(f"{shown(address)!r} is not an http or https URL of one host")
     if parts.username is not None or parts.password is not None:
         raise FetchFailed("the URL carries a password; a probe's address is recorded and must not")
 

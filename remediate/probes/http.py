@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from remediate.model.plan import VerifySpec
 from remediate.model.result import Observation
+from remediate.probes.address import shown
 from remediate.probes.fetch import Answer, FetchFailed, fetch
 
 #: Most of an answer that is read and searched.
@@ -24,7 +25,7 @@ class HttpProbe:
             ok, observed = False, str(error)
         else:
             ok, observed = _judge(spec, answer)
-        return Observation(name=f"http {address}", expected=expected, observed=observed, ok=ok)
+        return Observation(name=f"http {shown(address)}", expected=expected, observed=observed, ok=ok)
 
 
 def _judge(spec: VerifySpec, answer: Answer) -> tuple[bool, str]:

@@ -8,7 +8,7 @@ import subprocess
 
 from remediate.model.plan import VerifySpec
 from remediate.model.result import Observation
-from remediate.probes.address import is_host
+from remediate.probes.address import is_host, shown
 
 
 class PingProbe:
@@ -20,11 +20,11 @@ class PingProbe:
     def look(self, spec: VerifySpec, *, address: str, timeout: float) -> Observation:  # noqa: ARG002 - the port's
         """One echo request, sent by the system's own `ping`: raw sockets need privileges that it has."""
         ok, observed = self._ping(address, timeout)
-        return Observation(name=f"ping {address}", expected="an echo reply", observed=observed, ok=ok)
+        return Observation(name=f"ping {shown(address)}", expected="an echo reply", observed=observed, ok=ok)
 
     def _ping(self, host: str, timeout: float) -> tuple[bool, str]:
         if not is_host(host):
-            return False, f"{host!r} is not one host name or address"
+            return False, f"{shown(host)!r} is not one host name or address"
         binary = shutil.which(self._binary)
         if binary is None:
             return False, f"this machine has no `{self._binary}`; install it (iputils-ping)"

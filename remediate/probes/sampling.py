@@ -5,6 +5,7 @@ from __future__ import annotations
 from remediate.model.plan import VerifySpec
 from remediate.model.result import Observation
 from remediate.ports import Clock, Probe, StopCheck
+from remediate.probes.address import shown
 
 _NS = 1_000_000_000
 #: How long a wait between two samples goes on before it is asked whether to stop.
@@ -49,4 +50,4 @@ def _pause(seconds: float, clock: Clock, should_stop: StopCheck) -> str | None:
 
 
 def _not_looked(spec: VerifySpec, address: str, why: str) -> Observation:
-    return Observation(name=f"{spec.probe} {address}", expected="a sample", observed=why, ok=False)
+    return Observation(name=f"{spec.probe} {shown(address)}", expected="a sample", observed=why, ok=False)

@@ -7,6 +7,7 @@ from typing import Any
 
 from remediate.model.plan import VerifySpec
 from remediate.model.result import Observation
+from remediate.probes.address import shown
 from remediate.probes.fetch import Answer, FetchFailed, fetch
 
 #: A recorder with thousands of channels answers with more than a health page does.
@@ -33,7 +34,7 @@ class SegmentProbe:
         else:
             ok, observed = _judge(answer, spec.max_age)
         return Observation(
-            name=f"segment {address}",
+            name=f"segment {shown(address)}",
             expected=f"every channel's newest segment at most {spec.max_age} s old",
             observed=observed,
             ok=ok,

@@ -6,7 +6,7 @@ import socket
 
 from remediate.model.plan import VerifySpec
 from remediate.model.result import Observation
-from remediate.probes.address import host_and_port
+from remediate.probes.address import host_and_port, shown
 
 
 class TcpProbe:
@@ -22,4 +22,4 @@ class TcpProbe:
             ok, observed = False, f"no answer within {timeout:.1f} s"
         except (OSError, ValueError) as error:
             ok, observed = False, str(error)
-        return Observation(name=f"tcp {address}", expected="a connection", observed=observed, ok=ok)
+        return Observation(name=f"tcp {shown(address)}", expected="a connection", observed=observed, ok=ok)

@@ -427,6 +427,24 @@ def test_history_from_the_future_counts_as_recent() -> None:
     assert verdict_of("cooldown", given).verdict is Verdict.REFUSE
 
 
+def test_history_without_a_moment_counts_as_recent() -> None:
+    given = by_alice(history=(past(ended_at=""),), pairs=(("sw-01", "sw-02"),))
+
+    assert verdict_of("cooldown", given).verdict is Verdict.REFUSE
+
+
+def test_a_window_says_its_reason_once_and_its_end_when_it_has_one() -> None:
+    until = Window(name="congress", kind="freeze", ends_at="2026-03-02T00:00:00Z", reason="city congress")
+    plain = Window(name="congress", kind="freeze", reason="congress")
+
+    told = [verdict_of("freeze", by_alice(windows=(window,))).reason for window in (until, plain)]
+
+    assert told[0].startswith(
+        "change freeze 'congress' (city congress) is in force until 2026-03-02T00:00:00Z; nothing may be changed"
+    )
+    assert told[1].startswith("change freeze 'congress' is in force; nothing may be changed")
+
+
 def test_a_refusal_outranks_a_hold_and_the_first_is_named() -> None:
     given = facts(arming=Arming.APPROVE, kill_switch="stop", management_path=("sw-01",))
 
