@@ -17,21 +17,21 @@ from pathlib import Path
 
 from remediate.audit.anchors import parse_anchors
 from remediate.audit.journal import EmergencyJournal
-from remediate.audit.ledger import MIGRATIONS, AuditLedger
+from remediate.audit.ledger import MIGRATIONS, AuditLedger, LedgerReader
 from remediate.audit.store import AuditReader, AuditStore
 from remediate.catalog import load_catalog
 from remediate.config import EnvironmentSecrets, Settings
 from remediate.content import ContentRoots
 from remediate.dispatch import Dispatcher
 from remediate.errors import UsageError, WorkerError
-from remediate.executors import PlaybookExecutor
+from remediate.executors.playbook import PlaybookExecutor
 from remediate.flow.context import Parts
 from remediate.guard.identity import Tokens
 from remediate.guard.killswitch import KillSwitch
 from remediate.guard.locks import DeviceLocks
 from remediate.inventory import load_inventory
 from remediate.model.run import Run
-from remediate.ports import Catalog, Engine
+from remediate.ports import Catalog, Engine, Ledger
 from remediate.probes import probe_for
 
 HEARTBEAT_SECONDS = 3600.0
@@ -102,14 +102,22 @@ def open_tokens(settings: Settings) -> Tokens:
     return Tokens(settings.home / "tokens")
 
 
+def onlooker(settings: Settings, reader: AuditReader) -> Dispatcher:
+    """A dispatcher that explains beside whichever worker lives; it can record nothing."""
+    return Dispatcher(_parts(settings, LedgerReader(reader), EmergencyJournal(settings.home / "journal")))
+
+
 def build_parts(settings: Settings, store: AuditStore) -> Parts:
     """The concrete parts of a dispatcher on this machine."""
+    return _parts(settings, AuditLedger(store), store.journal or EmergencyJournal(settings.home / "journal"))
+
+
+def _parts(settings: Settings, ledger: Ledger, journal: EmergencyJournal) -> Parts:
     content = ContentRoots.from_settings(settings)
     home = settings.home
-    journal = store.journal or EmergencyJournal(home / "journal")
     return Parts(
         settings=settings,
-        ledger=AuditLedger(store),
+        ledger=ledger,
         journal=journal,
         catalog=load_catalog(content, home / "cache"),
         inventory=load_inventory(settings),
@@ -119,6 +127,7 @@ def build_parts(settings: Settings, store: AuditStore) -> Parts:
             vault_password_file=settings.vault_password_file,
             work=home / "work",
             stop_file=settings.kill_switch,
+            extra_env={},
         ),
         probe_for=probe_for,
         kill_switch=KillSwitch(settings.kill_switch),

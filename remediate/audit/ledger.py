@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from remediate.audit.checkpoint import Checkpoint
-from remediate.audit.store import AuditStore, Migration
+from remediate.audit.store import AuditReader, AuditStore, Migration
 from remediate.audit.store import Transaction as AuditTransaction
+from remediate.errors import AuditUnavailable
 from remediate.model.entry import Draft, Entry
 from remediate.model.run import Run
 from remediate.ports import Transaction
@@ -115,18 +116,10 @@ class LedgerTransaction:
 
 
 @dataclass(frozen=True, slots=True)
-class AuditLedger:
-    """`remediate.ports.Ledger` over `audit.db`."""
+class LedgerReader:
+    """What is recorded, for looking at; safe beside a worker that writes."""
 
-    store: AuditStore
-
-    def write(self, work: Callable[[Transaction], T]) -> T:
-        """Do `work` in one transaction; durable when it returns."""
-        return self.store.write(lambda tx: work(LedgerTransaction(tx)))
-
-    def append(self, *drafts: Draft) -> tuple[Entry, ...]:
-        """Record entries; durable when it returns."""
-        return self.store.append(*drafts)
+    store: AuditReader
 
     def entries(
         self,
@@ -179,6 +172,33 @@ class AuditLedger:
             ).fetchall()
         )
         return dict(rows)
+
+    def write(self, work: Callable[[Transaction], T]) -> T:  # noqa: ARG002 - the port names it
+        """Refuse: this one only looks."""
+        raise AuditUnavailable("the trail was opened for reading; nothing can be recorded through it")
+
+    def append(self, *drafts: Draft) -> tuple[Entry, ...]:
+        """Refuse: this one only looks."""
+        return self.write(lambda tx: tuple([tx.append(draft) for draft in drafts]))
+
+    def checkpoint(self, reason: str) -> Checkpoint:
+        """Refuse: this one only looks."""
+        raise AuditUnavailable(f"the trail was opened for reading; no checkpoint at {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLedger(LedgerReader):
+    """`remediate.ports.Ledger` over `audit.db`."""
+
+    store: AuditStore
+
+    def write(self, work: Callable[[Transaction], T]) -> T:
+        """Do `work` in one transaction; durable when it returns."""
+        return self.store.write(lambda tx: work(LedgerTransaction(tx)))
+
+    def append(self, *drafts: Draft) -> tuple[Entry, ...]:
+        """Record entries; durable when it returns."""
+        return self.store.append(*drafts)
 
     def checkpoint(self, reason: str) -> Checkpoint:
         """Sign the head of the log and hand it to the anchors."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 from remediate.errors import PermissionRefused, UsageError
 from remediate.flow.context import CANCEL, Parts
 from remediate.flow.decision import REVIEW, expiry_of
 from remediate.flow.gather import ARMING, arming_of
+from remediate.guard.killswitch import KillSwitch
 from remediate.model.entry import Actor, Draft, Kind
 from remediate.model.plan import Arming
 from remediate.model.run import Run, State
-from remediate.ports import Transaction
+from remediate.ports import Ledger, Transaction
 
 
 def approve(parts: Parts, run_id: str, actor: Actor, role: str, reason: str) -> Run:
@@ -65,19 +69,25 @@ def cancel(parts: Parts, run_id: str, actor: Actor, reason: str) -> Run:
     return run
 
 
-def pause(parts: Parts, actor: Actor, reason: str) -> None:
-    """Engage the kill switch first, then record it: stopping must not wait for a disk."""
-    parts.kill_switch.engage(reason, actor.id)
-    parts.ledger.append(Draft(kind=Kind.KILL_SWITCH, actor=actor, data={"engaged": True, "reason": reason}))
+def pause(
+    kill_switch: KillSwitch,
+    open_ledger: Callable[[], AbstractContextManager[Ledger]],
+    actor: Actor,
+    reason: str,
+) -> None:
+    """Engage the kill switch first, then open the trail and record it: stopping waits for no disk."""
+    kill_switch.engage(reason, actor.id)
+    with open_ledger() as ledger:
+        ledger.append(Draft(kind=Kind.KILL_SWITCH, actor=actor, data={"engaged": True, "reason": reason}))
 
 
-def resume(parts: Parts, actor: Actor, reason: str) -> None:
+def resume(kill_switch: KillSwitch, ledger: Ledger, actor: Actor, reason: str) -> None:
     """Record the release first, then release: nothing may run on an unrecorded word."""
     _reasoned(reason, "`resume`")
-    if parts.kill_switch.engaged() is None:
+    if kill_switch.engaged() is None:
         raise UsageError("the kill switch is not engaged; there is nothing to resume")
-    parts.ledger.append(Draft(kind=Kind.KILL_SWITCH, actor=actor, data={"engaged": False, "reason": reason}))
-    parts.kill_switch.release()
+    ledger.append(Draft(kind=Kind.KILL_SWITCH, actor=actor, data={"engaged": False, "reason": reason}))
+    kill_switch.release()
 
 
 def arm(parts: Parts, code: str, level: Arming, actor: Actor, reason: str) -> Arming:
