@@ -10,6 +10,7 @@ import re
 import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -197,7 +198,8 @@ def _keep(cache: Path, text: bytes) -> None:
             if older != cache:
                 older.unlink(missing_ok=True)
     except OSError:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):
+            new.unlink()
 
 
 # --- Ansible -----------------------------------------------------------------------------------

@@ -84,7 +84,8 @@ def facts_of(spec: RoleSpec, slug: str, name: str) -> dict[str, Any]:
     """What the role says of a parameter, in the words of a plan file."""
     facts = spec.options.get(f"{slug}_{name}", {})
     found = {fact: facts[fact] for fact in _SHARED if fact in facts}
-    return {"type": "str", **found, "description": _description(facts)}
+    kind = found.get("type") if found.get("type") in _TYPES else "str"  # another type is a problem of its own
+    return {**found, "type": kind, "description": _description(facts)}
 
 
 def _description(facts: Mapping[str, Any]) -> str:

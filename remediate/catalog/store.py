@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,4 +125,5 @@ def _keep(cache: Path, key: str, plans: Sequence[Plan]) -> None:
         new.write_text(text, encoding="utf-8")
         new.replace(cache)
     except OSError:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):
+            new.unlink()
