@@ -72,7 +72,7 @@ class Settings:
     content: tuple[Path, ...]
     ansible_cfg: Path | None
     vault_password_file: Path | None
-    token_file: Path
+    token_file: Path | None
     secrets_dir: Path
     anchors: tuple[str, ...]
     retention_days: int
@@ -336,9 +336,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="token_file",
         form=_PATH,
-        default_text="`HOME/tokens`",
-        default=lambda around: around.home / "tokens",
-        help="Named identities, hashed.",
+        default_text="none",
+        default=lambda _: None,
+        help="File whose first line is your own token, readable by nobody else (0600); `REMEDIATE_TOKEN` "
+        "comes first.",
     ),
     Setting(
         name="secrets_dir",

@@ -26,7 +26,7 @@ from remediate.app import Worker, WorkerBusy, open_tokens
 from remediate.config import Settings
 from remediate.errors import ExitCode, RemediateError, WorkerError
 from remediate.flow import people
-from remediate.guard.identity import Action, Identity, Role, current_identity, require
+from remediate.guard.identity import Action, Identity, Role, current_identity, read_token, require
 from remediate.model.entry import Actor, Entry, Kind
 from remediate.model.run import Request, Run
 
@@ -274,18 +274,10 @@ def socket_address(settings: Settings) -> Path:
 
 
 def own_token(settings: Settings) -> str | None:
-    """The token this command was given: `REMEDIATE_TOKEN`, else the first line of the token file."""
+    """The token this command was given: `REMEDIATE_TOKEN`, else the first line of `token_file`."""
     if text := os.environ.get("REMEDIATE_TOKEN"):
         return text
-    try:
-        lines = settings.token_file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise errors.ConfigError(
-            f"the token file {settings.token_file} cannot be read ({error.strerror})"
-        ) from error
-    return lines[0] if lines else None
+    return None if settings.token_file is None else read_token(settings.token_file)
 
 
 def identify(settings: Settings) -> Identity:

@@ -236,7 +236,9 @@ def current_identity(
     One that is not known is refused and never falls back to the local user.
     """
     src = _source(loginuid, tty)
-    text = token_text if token_text is not None else _token_from_file(environ)
+    text = token_text
+    if text is None and (named := environ.get("REMEDIATE_TOKEN_FILE")):
+        text = read_token(Path(named))
     if text is None:
         return Identity(
             id=f"uid:{uid}({_user_name(uid)})", roles=_local_roles(tokens, uid), auth="uid", src=src
@@ -264,21 +266,16 @@ def _local_roles(tokens: Tokens, uid: int) -> frozenset[Role]:
     return frozenset({Role.OPERATOR}) | (frozenset({Role.ADMIN, Role.AUDITOR}) - named)
 
 
-def _token_from_file(environ: Mapping[str, str]) -> str | None:
-    name = environ.get("REMEDIATE_TOKEN_FILE")
-    if not name:
-        return None
-    path = Path(name)
+def read_token(path: Path) -> str:
+    """The token a file holds on its first line; ConfigError when the file is not private or not there."""
     try:
         with path.open(encoding="utf-8") as opened:
             _check_private(os.fstat(opened.fileno()), path)
             text = opened.readline().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"REMEDIATE_TOKEN_FILE names {path}, which cannot be read: {error}") from error
+        raise ConfigError(f"the token file {path} cannot be read: {error}") from error
     if not text:
-        raise ConfigError(
-            f"REMEDIATE_TOKEN_FILE names {path}, which is empty; put the token on its first line"
-        )
+        raise ConfigError(f"the token file {path} is empty; put the token on its first line")
     return text
 
 
