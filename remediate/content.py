@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from remediate.config import Settings, packaged_content
-from remediate.errors import UsageError
+from remediate.errors import CatalogError, UsageError
 from remediate.model.plan import Plan
 
 #: What Ansible picks up from beside a playbook without being told.
@@ -100,13 +99,19 @@ class ContentRoots:
         return path if path.is_file() else None
 
     def digest_of(self, plan: Plan) -> ContentDigest:
-        """SHA-256 over a plan's catalog file, playbook, roles and all plugins, read now."""
+        """SHA-256 over a plan's catalog file, playbook, roles and all plugins, read now.
+
+        CatalogError when one of them cannot be read any more.
+        """
         import hashlib  # listing the plans needs no digest, and start-up counts
 
-        hashed = [
-            ContentFile(self._name(path), path, hashlib.sha256(path.read_bytes()).hexdigest())
-            for path in self.files_of(plan)
-        ]
+        try:
+            hashed = [
+                ContentFile(self._name(path), path, hashlib.sha256(path.read_bytes()).hexdigest())
+                for path in self.files_of(plan)
+            ]
+        except OSError as error:
+            raise CatalogError(f"{plan.file}:1: what the plan runs cannot be read: {error}") from error
         hashed.sort(key=lambda file: (file.name, file.sha256))
         lines = "".join(f"{file.name}\0{file.sha256}\n" for file in hashed)
         return ContentDigest(hashlib.sha256(lines.encode()).hexdigest(), tuple(hashed))
@@ -118,12 +123,8 @@ class ContentRoots:
             if playbook is not None:
                 files += [playbook, *_beside(playbook)]
         files += self._roles_named_in(files, known={plan.slug})
-        files += self._plugins
+        files += [file for directory in self.directories("plugins") for file in walk(directory)]
         return list(dict.fromkeys(files))
-
-    @cached_property
-    def _plugins(self) -> tuple[Path, ...]:
-        return tuple(file for directory in self.directories("plugins") for file in walk(directory))
 
     def _roles_named_in(self, files: Sequence[Path], known: set[str]) -> list[Path]:
         """Files of the roles that these files name, and of those that they name in turn.

@@ -32,7 +32,8 @@ from remediate.model.spelling import nearest
 
 #: Phases that a plan of ours has to have; a foreign playbook only has the last two.
 _OWN_PHASES = (Phase.PRECHECK, Phase.SNAPSHOT, Phase.APPLY, Phase.VERIFY)
-_ADDRESS = re.compile(r"[^\s{}]*(\{[a-z_][a-z0-9_]*\}[^\s{}]*)*")
+#: The template language of addresses (`remediate.probes.address` fills it in).
+_ADDRESS = re.compile(r"[^\s{}]*(\{(host|name|var:[A-Za-z_][A-Za-z0-9_]*)\}[^\s{}]*)*")
 #: Names Ansible keeps for itself; handing one to a playbook changes how it runs, not what it does.
 _MAGIC = frozenset(
     {
@@ -205,14 +206,12 @@ def _verification(document: Document, parsed: PlanFile, plan: Plan, roots: Conte
         yield document.problem(
             (*place, "min_ok"), f"`min_ok` is {verify.min_ok} of only {verify.samples} samples"
         )
-    if verify.address is not None and verify.url is not None:
-        yield document.problem((*place, "url"), "`url` is another word for `address`; write one of them")
     if verify.probe in ("http", "tcp", "segment") and not plan.verify.address:
         yield document.problem(place, f"the {verify.probe} probe needs an `address`")
     if verify.probe != "playbook" and not _ADDRESS.fullmatch(plan.verify.address):
         yield document.problem(
             (*place, "address"),
-            f"`address` is {plan.verify.address!r}: only {{host}} and {{variable}} are filled in",
+            f"`address` is {plan.verify.address!r}: only {{host}}, {{name}} and {{var:NAME}} are filled in",
         )
     if parsed.foreign and verify.probe == "playbook" and roots.check_playbook_of(plan) is None:
         yield document.problem(
@@ -331,7 +330,7 @@ def _verify(found: VerifyFile) -> VerifySpec:
     return VerifySpec(
         probe=found.probe,
         vantage=found.vantage,
-        address=found.address or found.url or default,
+        address=found.address or default,
         expect_status=found.expect_status,
         expect_text=found.expect_text,
         max_age=found.max_age,

@@ -144,10 +144,9 @@ class VerifyFile(PhaseFile):
     address: Annotated[
         Text | None,
         Field(
-            description="`https://{host}/healthz`, `{host}:22`; {host} and inventory variables are filled in."
+            description="`https://{host}/healthz`, `{host}:22`; {host}, {name} and {var:NAME} are filled in."
         ),
     ] = None
-    url: Annotated[Text | None, Field(description="Another word for `address`.")] = None
     expect_status: Annotated[int, Field(strict=True, ge=100, le=599)] = 200
     expect_text: str = ""
     max_age: Duration = 30

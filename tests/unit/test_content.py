@@ -10,7 +10,7 @@ import pytest
 from remediate import config
 from remediate.config import load_settings, packaged_content
 from remediate.content import ContentRoots, walk
-from remediate.errors import UsageError
+from remediate.errors import CatalogError, UsageError
 from remediate.model.plan import Arming, Phase, PhaseSpec, Plan, Risk, Tier, Title, VerifySpec
 
 REPOSITORY = Path(__file__).parents[2]
@@ -163,6 +163,13 @@ def test_a_foreign_playbook_brings_what_lies_beside_it(root, tmp_path):
         "all.yml",
         "web.py",
     }
+
+
+def test_a_plan_file_that_vanished_is_our_error(root):
+    (root / "playbooks/catalog/APP-WEB-HUNG.yml").unlink()
+
+    with pytest.raises(CatalogError, match="what the plan runs cannot be read"):
+        ContentRoots.of(root).digest_of(plan(root))
 
 
 def test_a_link_to_its_own_parent_ends(tmp_path):

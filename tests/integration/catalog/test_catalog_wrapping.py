@@ -141,6 +141,7 @@ def test_a_playbook_in_any_ordinary_style_is_wrapped_and_loads(project, playbook
     [
         ("http:https://{host}/healthz", "http", "https://{host}/healthz"),
         ("tcp:{host}:22", "tcp", "{host}:22"),
+        ("tcp:{name}:{var:web_port}", "tcp", "{name}:{var:web_port}"),
         ("ping", "ping", "{host}"),
         ("segment:https://{host}/live.m3u8", "segment", "https://{host}/live.m3u8"),
     ],
