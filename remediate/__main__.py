@@ -1,0 +1,6 @@
+"""`python -m remediate` is `remediate`."""
+
+from remediate.cli.main import main
+
+if __name__ == "__main__":
+    main()

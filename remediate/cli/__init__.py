@@ -1,0 +1,1 @@
+"""The `remediate` command; each command is a module of its own that is loaded when it is asked for."""
