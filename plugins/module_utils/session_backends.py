@@ -52,10 +52,12 @@ class Family:
 class Change:
     """What one family's reset or restoration did, or would do in check mode."""
 
-    def __init__(self, before: int, after: int, removed: int = 0) -> None:
+    def __init__(self, before: int, after: int, removed: int = 0, kept: int = 0) -> None:
         self.before = before
         self.after = after
         self.removed = removed
+        #: Sessions under the prefix that were left, because they are of the new epoch.
+        self.kept = kept
 
     @property
     def changed(self) -> bool:
@@ -165,12 +167,13 @@ class RedisBackend(Counting):
         if verdict < 0:
             raise conflict(family, found, f"{family.epoch} or {family.new_epoch}")
         keep = f"{family.prefix}{family.new_epoch}:".encode()
-        removed = 0
+        removed = kept = 0
         for keys in self._pages(family, batch):
             old = [key for key in keys if not key.startswith(keep)]
+            kept += len(keys) - len(old)
             if old:
                 removed += self._db.unlink(*old)
-        return Change(found, family.new_epoch, removed)
+        return Change(found, family.new_epoch, removed, kept)
 
     def restore(self, family: Family) -> Change:
         # The new epoch's key goes with it: its number will be used again, its tokens must not be.
@@ -251,7 +254,8 @@ class _SqlBackend(Counting):
                 size = len(family.prefix)
                 rows = self.run(self._sql(page), last, size, family.prefix, family.new_epoch, batch)
                 if not rows:
-                    return Change(found, family.new_epoch, removed)
+                    kept = sum(self.count(family, batch).values())
+                    return Change(found, family.new_epoch, removed, kept)
                 keys = [str(row[0]) for row in rows]
                 removed += self.delete(keys)
                 last = keys[-1]

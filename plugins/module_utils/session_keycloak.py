@@ -77,7 +77,7 @@ class KeycloakBackend:
         return Counter({0: sum(int(client.get("active", 0)) for client in clients)})
 
     def total(self) -> int:
-        return 0
+        return sum(int(n) for n in self.count(Family("session", "", ""), 0).values())
 
     def reset(self, family: Family, batch: int) -> Change:
         found = self.epoch(family)

@@ -148,7 +148,7 @@ families:
       description: Sessions under the prefix, before.
       type: int
     stale:
-      description: Sessions of a revoked or older epoch, before.
+      description: Sessions of a revoked or older epoch, before; not told by a real reset.
       type: int
     removed:
       description: Sessions removed, or in check mode those that would be.
@@ -247,8 +247,9 @@ def check_only(family: Family, state: str, found: int, sessions: Counter[int]) -
     """Return what `state` would do; the same refusals as when it is done."""
     old, new = family.epoch, family.new_epoch
     if state == "restored":
-        return Change(found, old if found >= new else found)
-    return Change(found, max(found, new), sum(n for epoch, n in sessions.items() if epoch != new))
+        return Change(found, old if found >= new else found, kept=sum(sessions.values()))
+    kept = sessions[new]
+    return Change(found, max(found, new), sum(sessions.values()) - kept, kept)
 
 
 def sentence(family: Family, change: Change, state: str, check_mode: bool) -> str:
@@ -267,33 +268,39 @@ def work(given: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     report: dict[str, Any] = {"changed": False, "families": {}, "sentences": [], "undo": []}
     with backend.guarded():
         backend.check()
-        census = {family.name: backend.count(family, batch) for family in families}
-        report["other_before"] = backend.total() - sum(sum(found.values()) for found in census.values())
+        total = backend.total()
+        before = after = 0
         for family in families:
-            sessions = census[family.name]
-            before, revoked = backend.epoch(family), backend.revoked(family)
+            # A real reset counts while it removes: one walk, not three, through a large store.
+            counting = state != "reset" or check_mode
+            sessions = backend.count(family, batch) if counting else Counter()
+            epoch, revoked = backend.epoch(family), backend.revoked(family)
             if state == "looked":
-                change = Change(before, before)
+                change = Change(epoch, epoch, kept=sum(sessions.values()))
             elif check_mode:
-                change = check_only(family, state, before, sessions)
+                change = check_only(family, state, epoch, sessions)
             elif state == "reset":
                 change = backend.reset(family, batch)
             else:
                 change = backend.restore(family)
-            report["changed"] = report["changed"] or (change.changed and state != "looked")
+                change.kept = sum(sessions.values())
+            report["changed"] = report["changed"] or change.changed
             report["sentences"].append(sentence(family, change, state, check_mode))
             if change.changed and state == "reset":
                 report["undo"].append(
                     f"move the epoch of the {family.name} family from {change.after} back to {family.epoch}"
                 )
-            report["families"][family.name] = {
+            found = report["families"][family.name] = {
                 "epoch": change.after,
                 "epoch_before": change.before,
-                "key_revoked": before in revoked,
-                "sessions": sum(sessions.values()),
-                "stale": sum(n for epoch, n in sessions.items() if epoch in revoked or 0 < epoch < before),
+                "key_revoked": epoch in revoked,
+                "sessions": change.removed + change.kept,
                 "removed": change.removed,
             }
+            if counting:
+                found["stale"] = sum(n for at, n in sessions.items() if at in revoked or 0 < at < epoch)
+            before += change.removed + change.kept
+            after += change.kept if not check_mode else change.removed + change.kept
         if state == "looked":
             report["moves"] = [
                 {
@@ -305,10 +312,8 @@ def work(given: dict[str, Any], check_mode: bool) -> dict[str, Any]:
                 }
                 for family in families
             ]
-        report["other"] = report["other_before"]
-        if report["changed"] and not check_mode:
-            after = sum(sum(backend.count(family, batch).values()) for family in families)
-            report["other"] = backend.total() - after
+        report["other_before"] = total - before
+        report["other"] = (backend.total() if report["changed"] else total) - after
     return report
 
 
