@@ -33,7 +33,12 @@ from remediate.testing import (
 )
 
 BOB = Actor(type="operator", id="bob", auth="token")
-SABOTAGED = {Phase.VERIFY: [PhaseResult(status=Status.OK, observations=seen(False)), PhaseResult(status=Status.OK, observations=seen(True))]}
+SABOTAGED = {
+    Phase.VERIFY: [
+        PhaseResult(status=Status.OK, observations=seen(False)),
+        PhaseResult(status=Status.OK, observations=seen(True)),
+    ]
+}
 
 
 class Desk:

@@ -48,9 +48,7 @@ def test_a_run_begins_with_the_precheck_and_goes_on_phase_by_phase():
     assert next_move(a_plan(), [], NOW) == Perform(phase=Phase.PRECHECK)
     assert next_move(a_plan(), [PRE], NOW) == Perform(phase=Phase.SNAPSHOT)
     assert next_move(a_plan(), [PRE, SNAP], NOW) == Perform(phase=Phase.APPLY)
-    assert next_move(a_plan(), [PRE, SNAP, FIXED], NOW) == Perform(
-        phase=Phase.VERIFY, purpose=Purpose.APPLY
-    )
+    assert next_move(a_plan(), [PRE, SNAP, FIXED], NOW) == Perform(phase=Phase.VERIFY, purpose=Purpose.APPLY)
 
 
 ENDS = {
@@ -95,11 +93,17 @@ def test_how_a_run_ends(name):
 
 
 GOES_ON = {
-    "a failed apply is taken back": ([PRE, SNAP, attempt(Phase.APPLY, Status.FAILED, steps=1)], Phase.ROLLBACK),
+    "a failed apply is taken back": (
+        [PRE, SNAP, attempt(Phase.APPLY, Status.FAILED, steps=1)],
+        Phase.ROLLBACK,
+    ),
     "a fix that does not help is taken back": ([PRE, SNAP, FIXED, DENIED], Phase.ROLLBACK),
     "what could not be looked at is taken back": ([PRE, SNAP, FIXED, BLIND], Phase.ROLLBACK),
     "after a crash in apply: look first": ([PRE, SNAP, attempt(Phase.APPLY, None)], Phase.VERIFY),
-    "after a time-out in apply: look first": ([PRE, SNAP, attempt(Phase.APPLY, Status.TIMED_OUT)], Phase.VERIFY),
+    "after a time-out in apply: look first": (
+        [PRE, SNAP, attempt(Phase.APPLY, Status.TIMED_OUT)],
+        Phase.VERIFY,
+    ),
     "an idempotent apply is repeated when the look says no": (
         [PRE, SNAP, attempt(Phase.APPLY, None), DENIED],
         Phase.APPLY,
@@ -113,7 +117,10 @@ GOES_ON = {
         Phase.ROLLBACK,
     ),
     "an interrupted precheck is repeated": ([attempt(Phase.PRECHECK, None)], Phase.PRECHECK),
-    "an interrupted rollback is repeated": ([PRE, SNAP, FIXED, DENIED, attempt(Phase.ROLLBACK, None)], Phase.ROLLBACK),
+    "an interrupted rollback is repeated": (
+        [PRE, SNAP, FIXED, DENIED, attempt(Phase.ROLLBACK, None)],
+        Phase.ROLLBACK,
+    ),
     "a rollback is verified": ([PRE, SNAP, FIXED, DENIED, BACK], Phase.VERIFY),
     "a failed rollback is looked at all the same": (
         [PRE, SNAP, FIXED, DENIED, attempt(Phase.ROLLBACK, Status.FAILED)],
@@ -204,7 +211,13 @@ def test_whatever_happens_every_run_ends_and_recovered_is_always_proved(plan):
                 [
                     *history,
                     attempt(
-                        move.phase, status, move.number, purpose=move.purpose, verified=verified, changed=True, steps=1
+                        move.phase,
+                        status,
+                        move.number,
+                        purpose=move.purpose,
+                        verified=verified,
+                        changed=True,
+                        steps=1,
                     ),
                 ]
             )
