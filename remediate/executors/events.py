@@ -120,7 +120,7 @@ class Tally:
     def _message(self, result: Mapping[str, Any], *, failed: bool) -> str:
         if "censored" in result:
             return _HIDDEN
-        parts = [result["msg"]] if isinstance(result.get("msg"), str) else []
+        parts = [str(result["msg"])] if isinstance(result.get("msg"), (str, int)) else []
         if failed:
             parts += self._why_failed(result)
         return self._text("\n".join(part for part in parts if part), _LONGEST_MESSAGE)

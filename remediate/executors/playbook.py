@@ -54,6 +54,10 @@ class _Setup:
     python: Path
 
 
+class _Refused(ExecutorError):
+    """The child would not begin; nothing was run, and it waits for the next order."""
+
+
 class PlaybookExecutor:
     """Opens supervised children that run playbooks.
 
@@ -134,6 +138,8 @@ class PlaybookSession:
         watch = _Watch(order, began, on_step, should_stop)
         try:
             result = self._converse(order, watch)
+        except _Refused:
+            raise
         except BaseException:
             self.close()  # also when a step could not be recorded: then nothing more may be done
             raise
@@ -154,7 +160,7 @@ class PlaybookSession:
         while True:
             for frame in child.hear():
                 if frame["is"] == "refused":
-                    raise ExecutorError(frame["reason"])
+                    raise _Refused(frame["reason"])
                 if frame["is"] == "result":
                     return PhaseResult.from_json(frame["result"])
                 watch.take(frame)

@@ -251,11 +251,11 @@ def test_phases_of_one_run_share_a_child_and_follow_each_other(stage: Stage) -> 
 def test_the_variables_every_playbook_may_count_on_are_there(stage: Stage) -> None:
     tasks = """
     - ansible.builtin.debug:
-        msg: "{{ [remediate_phase, remediate_target, remediate_run_id, remediate_run_dir, n + 1] | join(' ') }}"
+        msg: "{{ [remediate_phase, remediate_target, remediate_run_id, remediate_run_dir, n + 1] | join }}"
 """
     stage.carry_out(play(tasks), variables={"n": 41})
 
-    assert stage.steps[0].message == f"apply h1 run-1 {stage.folder} 42"
+    assert stage.steps[0].message == f"applyh1run-1{stage.folder}42"
 
 
 def test_modules_run_with_our_own_python_unless_the_inventory_names_another(stage: Stage) -> None:
