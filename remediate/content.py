@@ -169,17 +169,25 @@ def root_of(catalog_file: Path) -> Path:
 
 def walk(directory: Path) -> Iterator[Path]:
     """The files below a directory, sorted, without caches and scenarios; links are followed once."""
-    seen: set[str] = set()
-    for parent, folders, files in os.walk(directory, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if name not in _NOT_CONTENT)
-        for name in sorted(files):
-            if not name.endswith(".pyc") and (file := Path(parent, name)).is_file():
-                yield file
+    return _walk(directory, set())
+
+
+def _walk(directory: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    try:
+        found = directory.stat()
+        with os.scandir(directory) as listing:
+            listed = sorted(listing, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if (found.st_dev, found.st_ino) in seen:
+        return
+    seen.add((found.st_dev, found.st_ino))
+    for entry in listed:
+        if entry.is_dir():
+            if entry.name not in _NOT_CONTENT:
+                yield from _walk(Path(entry.path), seen)
+        elif entry.is_file() and not entry.name.endswith(".pyc"):
+            yield Path(entry.path)
 
 
 def _beside(playbook: Path) -> list[Path]:

@@ -6,7 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def read_plan(file: Path, roots: ContentRoots) -> Reading:
     plan = _plan(document, parsed, spec)
     if problems := tuple(_check(document, parsed, spec, plan, roots)):
         return Reading(file, None, problems)
-    return Reading(file, replace(plan, digest=roots.digest_of(plan).sha256))
+    return Reading(file, plan)
 
 
 # --- what Pydantic found, in words and with a line -----------------------------------------------

@@ -10,13 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from remediate.catalog import compiled
-from remediate.content import ContentRoots, walk
+from remediate.content import ContentRoots
 from remediate.errors import CatalogError, UsageError
 from remediate.model.plan import Plan
 from remediate.model.spelling import nearest
-
-#: What a plan is made from besides the content: a change of our own code makes a new catalog too.
-_OURS = (Path(__file__).parent, Path(__file__).parent.parent / "content.py")
 
 
 class Catalog:
@@ -29,7 +26,7 @@ class Catalog:
     def plan(self, code: str) -> Plan:
         """The plan for a fault code; UsageError with the nearest code when there is none.
 
-        Its digest is of the files as they are now, so an edit after an approval is noticed.
+        Its digest is of all files it runs as they are now, so an edit after an approval is noticed.
         """
         if (plan := self._plans.get(code)) is None:
             upper = code.upper()
@@ -38,7 +35,7 @@ class Catalog:
         return replace(plan, digest=self.roots.digest_of(plan).sha256)
 
     def plans(self) -> Sequence[Plan]:
-        """Every plan, by code."""
+        """Every plan, by code, without a digest: reading all that they run is not needed to list them."""
         return tuple(self._plans.values())
 
     def playbook(self, plan: Plan) -> Path:
@@ -60,8 +57,8 @@ def select(catalog: Catalog, code: str) -> Plan:
 def load_catalog(roots: ContentRoots, cache_dir: Path | None = None) -> Catalog:
     """Every plan of the roots; CatalogError with file and line for each thing that is wrong.
 
-    With a cache directory the plans are kept compiled there, for as long as no file of the content
-    changes its name, size or times.
+    With a cache directory the plans are kept compiled there, for as long as no plan, argument spec or
+    playbook comes, goes or changes its size or times.
     """
     if cache_dir is None:
         return Catalog(roots, _read(roots))
@@ -83,26 +80,33 @@ def _read(roots: ContentRoots) -> list[Plan]:
 
 
 def _fingerprint(roots: ContentRoots) -> str:
-    """Name, size and times of every file that a plan or its digest is made from.
+    """Name, size and times of every file that the plans are read from, our own code included.
 
     The change time is among them: unlike the modification time it cannot be set back.
     """
     lines = []
     for path in _sources(roots):
-        try:
-            found = path.stat()
-        except FileNotFoundError:
-            continue
-        lines.append(f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {path}")
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = os.stat(path)  # noqa: PTH116 - a Path for each costs more than the call
+            lines.append(f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {path}")
     return "\n".join(lines)
 
 
-def _sources(roots: ContentRoots) -> Iterator[Path]:
-    for ours in _OURS:
-        yield from walk(ours) if ours.is_dir() else (ours,)
-    for root in roots.roots:
-        for name in ("playbooks", "roles", "plugins"):
-            yield from walk(root / name)
+def _sources(roots: ContentRoots) -> Iterator[str]:
+    yield from _listed(os.path.dirname(__file__))  # noqa: PTH120 - as above
+    for root in map(str, roots.roots):
+        yield from _listed(f"{root}/playbooks/catalog")
+        yield from _listed(f"{root}/playbooks")
+        yield from (f"{role}/meta/argument_specs.yml" for role in _listed(f"{root}/roles"))
+
+
+def _listed(directory: str) -> list[str]:
+    """What a directory holds, as text paths."""
+    try:
+        names = sorted(os.listdir(directory))  # noqa: PTH208 - as above
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [f"{directory}/{name}" for name in names if not name.startswith((".", "__pycache__"))]
 
 
 def _kept(cache: Path, key: str) -> list[Plan] | None:
