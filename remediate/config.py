@@ -41,8 +41,8 @@ __all__ = [
 FILE_NAME = "remediate.toml"
 PREFIX = "REMEDIATE_"
 #: Variables with our prefix that are not settings.
-_NOT_SETTINGS = frozenset({"REMEDIATE_CONFIG", "REMEDIATE_CRASH_AT", "REMEDIATE_TOKEN"})
-_NOT_SETTINGS_PREFIXES = ("REMEDIATE_SECRET_", "REMEDIATE_TEST_")
+_NOT_SETTINGS = frozenset({"REMEDIATE_CONFIG", "REMEDIATE_CRASH_AT", "REMEDIATE_LONG", "REMEDIATE_TOKEN"})
+_NOT_SETTINGS_PREFIXES = ("REMEDIATE_SECRET_", "REMEDIATE_TEST_", "REMEDIATE_BENCH_")
 #: Cybersecurity Law, art. 21: logs are kept for at least six months.
 SHORTEST_RETENTION = 183
 _FORM_OF_NAME = r"[a-z][a-z0-9_]{0,63}"

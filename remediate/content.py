@@ -84,18 +84,9 @@ class ContentRoots:
 
     def playbook_of(self, plan: Plan) -> Path | None:
         """The playbook a plan names: a stem, a path below the root its catalog file is in, or absolute."""
-        return self._named(plan.playbook, plan)
-
-    def check_playbook_of(self, plan: Plan) -> Path | None:
-        """The playbook that looks whether a foreign playbook helped, when the plan names one."""
-        if not plan.foreign or plan.verify.probe != "playbook" or not plan.verify.address:
-            return None
-        return self._named(plan.verify.address, plan)
-
-    def _named(self, name: str, plan: Plan) -> Path | None:
-        if "/" not in name:
-            return self.playbook(name)
-        path = root_of(Path(plan.file)) / name
+        if "/" not in plan.playbook:
+            return self.playbook(plan.playbook)
+        path = root_of(Path(plan.file)) / plan.playbook
         return path if path.is_file() else None
 
     def digest_of(self, plan: Plan) -> ContentDigest:
@@ -119,9 +110,8 @@ class ContentRoots:
     def files_of(self, plan: Plan) -> list[Path]:
         """Every file that a run of the plan may read from content."""
         files = [Path(plan.file)] if plan.file else []
-        for playbook in (self.playbook_of(plan), self.check_playbook_of(plan)):
-            if playbook is not None:
-                files += [playbook, *_beside(playbook)]
+        if (playbook := self.playbook_of(plan)) is not None:
+            files += [playbook, *_beside(playbook)]
         files += self._roles_named_in(files, known={plan.slug})
         files += [file for directory in self.directories("plugins") for file in walk(directory)]
         return list(dict.fromkeys(files))

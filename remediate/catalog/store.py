@@ -44,10 +44,6 @@ class Catalog:
             raise CatalogError(f"{plan.file}:1: the playbook {plan.playbook!r} is not there any more")
         return found
 
-    def check_playbook(self, plan: Plan) -> Path | None:
-        """Absolute path of the playbook that looks whether a foreign one helped, if the plan names one."""
-        return self.roots.check_playbook_of(plan)
-
 
 def select(catalog: Catalog, code: str) -> Plan:
     """The plan for a fault code as a person types it, lower case included."""

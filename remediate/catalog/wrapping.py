@@ -16,7 +16,7 @@ from remediate.model.duration import format_duration, parse_duration
 from remediate.model.plan import CODE_FORM, Risk, Tier
 from remediate.model.spelling import nearest
 
-_PROBES = ("http", "tcp", "ping", "segment", "playbook")
+_PROBES = ("http", "tcp", "ping", "segment")
 #: Seconds the probe may take, before and after.
 _LOOKING = 60
 #: What text passes when the operator did not say: a name, a version, an address; no space, no quote.
@@ -48,7 +48,7 @@ def new_plan(
 
     The playbook stays where it is. A plan in the same content directory names it by its path from there,
     so the directory can be moved; one outside is named by its absolute path. `probe` is
-    `http:https://{host}/healthz`, `tcp:{host}:22`, `ping`, `segment:ADDRESS` or `playbook:FILE`; a
+    `http:https://{host}/healthz`, `tcp:{host}:22`, `ping` or `segment:ADDRESS`; a
     parameter is `name:type` (str, int, bool, list).
     """
     _check_code(code)
@@ -69,7 +69,7 @@ def new_plan(
         playbook=_reference(playbook, directory),
         timeout=format_duration(seconds := _seconds(timeout)),
         deadline=format_duration(seconds + 2 * _LOOKING),
-        probe=_probe(probe, directory),
+        probe=_probe(probe),
     )
     _write(file, text, directory)
     return file
@@ -147,14 +147,10 @@ def _reference(path: Path, directory: Path) -> str:
     return inside if "/" in inside else f"./{inside}"  # without a slash it would be the stem of one of ours
 
 
-def _probe(text: str, directory: Path) -> str:
+def _probe(text: str) -> str:
     kind, _, address = text.partition(":")
     _word(kind, "probe", _PROBES)
-    if kind == "playbook":
-        if not Path(address).is_file():
-            raise UsageError(f"probe {text!r}: there is no playbook {address!r}")
-        address = _reference(Path(address), directory)
-    elif not address and kind != "ping":
+    if not address and kind != "ping":
         raise UsageError(f"probe {text!r} names no address; like `tcp:{{host}}:22`")
     return f"probe: {kind}" + (f", address: {_quoted(address)}" if address else "")
 

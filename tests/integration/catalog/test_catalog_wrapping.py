@@ -152,18 +152,6 @@ def test_the_probe_decides_what_recovered_means(project, playbook, probe, kind, 
     assert (plan.verify.probe, plan.verify.address) == (kind, address)
 
 
-def test_a_playbook_may_look_too(project, playbook, tmp_path):
-    check = tmp_path / "ops" / "check.yml"
-    check.write_text("- hosts: web\n  tasks: []\n", encoding="utf-8")
-
-    _, plan = wrap(playbook, project, f"playbook:{check}")
-
-    catalog = load_catalog(ContentRoots((project,)))
-    assert catalog.check_playbook(plan) == check
-    check.write_text("- hosts: web\n", encoding="utf-8")
-    assert catalog.plan(plan.code).digest != plan.digest
-
-
 @pytest.mark.parametrize("name", ["mine.yml", "playbooks/mine.yml", "ops/deep/mine.yml"])
 def test_a_playbook_inside_moves_with_the_project(project, tmp_path, name):
     inside = project / name
@@ -218,7 +206,7 @@ def test_titles_group_and_time_may_be_given(project, playbook):
         ({"probe": "htpp:x"}, "did you mean 'http'?"),
         ({"probe": "http"}, "names no address"),
         ({"probe": "tcp:{{ host }}"}, "no plan was written"),
-        ({"probe": "playbook:gone.yml"}, "there is no playbook 'gone.yml'"),
+        ({"probe": "playbook:check.yml"}, "probe 'playbook' is not one of http, tcp, ping, segment"),
         ({"parameters": ["ansible_user:str"]}, "is a name that Ansible or the toolkit keeps"),
         ({"parameters": ["remediate_phase:str"]}, "is a name that Ansible or the toolkit keeps"),
         ({"parameters": ["hostvars"]}, "is a name that Ansible or the toolkit keeps"),
@@ -274,7 +262,7 @@ def test_a_plan_that_is_there_is_not_overwritten(project, playbook):
         ("arming: approve", "arming: auto", "starts at observe or approve"),
         ("  apply:", "  rollback: {timeout: 1m}\n  apply:", "has no phases, so no `rollback` either"),
         ("  apply:", "  precheck: {timeout: 1m}\n  apply:", "has no phases, so no `precheck` either"),
-        ("probe: ping", "probe: playbook", "`address` has to name the playbook that looks"),
+        ("probe: ping", "probe: playbook", "proved by http, tcp, ping or segment, not by a playbook"),
     ],
 )
 def test_a_wrapped_plan_stays_within_its_bounds(project, playbook, old, new, message):
