@@ -79,11 +79,11 @@ class Child:
     def _reply(self, frame: Frame) -> None:
         send(self._replies, frame)
 
-    def _secrets_of(self, inventory: Path, hosts: Sequence[str]) -> Sequence[str]:
+    def _secrets_of(self, inventory: Path, hosts: Sequence[str], role: str) -> Sequence[str]:
         """Secrets that the inventory holds for these hosts; read once per run."""
         key = (inventory, tuple(hosts))
         if key not in self._known_secrets:
-            self._known_secrets[key] = tuple(_inventory_secrets(inventory, hosts))
+            self._known_secrets[key] = tuple(_inventory_secrets(inventory, hosts, role))
         return self._known_secrets[key]
 
 
@@ -107,7 +107,7 @@ def _import_inventory() -> None:
     import ansible.vars.manager  # noqa: F401 - takes a while; done before it is needed
 
 
-def _inventory_secrets(inventory: Path, hosts: Sequence[str]) -> Sequence[str]:
+def _inventory_secrets(inventory: Path, hosts: Sequence[str], role: str) -> Sequence[str]:
     from ansible.inventory.manager import InventoryManager
     from ansible.parsing.dataloader import DataLoader
     from ansible.vars.manager import VariableManager
@@ -120,7 +120,7 @@ def _inventory_secrets(inventory: Path, hosts: Sequence[str]) -> Sequence[str]:
     for name in hosts:
         host = manager.get_host(name)
         if host is not None:
-            found += secret_values(variables.get_vars(host=host, include_hostvars=False))
+            found += secret_values(variables.get_vars(host=host, include_hostvars=False), role=role)
     return found
 
 

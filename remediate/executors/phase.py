@@ -61,7 +61,7 @@ class PhaseRun:
         order: Mapping[str, Any],
         around: Surroundings,
         *,
-        secrets_of: Callable[[Path, Sequence[str]], Sequence[str]],
+        secrets_of: Callable[[Path, Sequence[str], str], Sequence[str]],
         kill: Callable[[], None],
         send: Callable[[Frame], None],
     ) -> None:
@@ -188,11 +188,13 @@ class PhaseRun:
 
     def _new_tally(self) -> Tally:
         order = self._order
-        hosts = self._secrets_of(Path(order["inventory"]), order["allowed"])
+        role = Path(order["playbook"]).stem
+        hosts = self._secrets_of(Path(order["inventory"]), order["allowed"], role)
+        given = secret_values(order["variables"], role=role)
         return Tally(
             phase=Phase(order["phase"]),
             target=order["target"],
-            scrub=Scrubber([*order["secrets"].values(), *secret_values(order["variables"]), *hosts]),
+            scrub=Scrubber([*order["secrets"].values(), *given, *hosts]),
             keep_diff=order["diff"],
             note=self._note,
         )

@@ -71,10 +71,13 @@ def is_secret_name(name: str) -> bool:
     return bool(_SECRET_NAME.search(name)) and not _NOT_SECRET.search(name)
 
 
-def secret_values(variables: Mapping[str, Any]) -> Iterator[str]:
-    """The text of every variable, at any depth, whose name tells of a secret."""
+def secret_values(variables: Mapping[str, Any], *, role: str = "") -> Iterator[str]:
+    """The text of every variable, at any depth, whose name tells of a secret.
+
+    The role's own prefix tells of nothing: the `token` in `session_token_reset_scope` is no token.
+    """
     for name, value in variables.items():
-        if is_secret_name(str(name)):
+        if is_secret_name(str(name).removeprefix(f"{role}_")):
             yield from _leaves(value)
         elif isinstance(value, Mapping):
             yield from secret_values(value)

@@ -59,7 +59,10 @@ LEAKS = """
     - name: Ask a host that is not there
       ansible.builtin.ping:
       vars:
-        {ansible_connection: ssh, ansible_host: "127.0.0.1", ansible_port: 9, ansible_password: "{{ secret }}"}
+        ansible_connection: ssh
+        ansible_host: "127.0.0.1"
+        ansible_port: 9
+        ansible_password: "{{ secret }}"
       ignore_unreachable: true
     - name: Hand it back
       ansible.builtin.set_fact:
