@@ -121,6 +121,7 @@ SCENARIOS: tuple[tuple[str, str, Facts], ...] = (
         "break-glass is no key to it",
         by_alice(windows=(Window(name="congress", kind="freeze"),), break_glass=True, reason="storm"),
     ),
+    ("freeze", "that begins now", by_alice(windows=(Window(name="x", kind="freeze", starts_at=NOW),))),
     (
         "freeze",
         "maintenance on the target",
@@ -386,6 +387,27 @@ def test_without_a_diagnosis_each_guard_that_needs_one_says_so() -> None:
             ),
         ),
         by_alice(history=(past(code="X", target="sw-02", hosts=("sw-02",)),)),
+        by_alice(pairs=(("sw-01", "sw-02"),), open_runs=(open_run(),)),
+        by_alice(
+            pairs=(("sw-01", "sw-02"),),
+            open_runs=(open_run(target="sw-02", hosts=("sw-02",), state=State.AWAITING_APPROVAL),),
+        ),
+        by_alice(
+            pairs=(("sw-01", "sw-02"),),
+            history=(
+                past(code="X", target="sw-03", hosts=("sw-03",), outcome=Outcome.UNKNOWN),
+                past(
+                    code="X",
+                    target="sw-02",
+                    hosts=("sw-02",),
+                    outcome=Outcome.UNKNOWN,
+                    ended_at=ago(21600),
+                ),
+            ),
+        ),
+        by_alice(
+            history=tuple(past(code="X", target=t, hosts=(t,), ended_at=ago(3600)) for t in ACCESS[1:9])
+        ),
         by_alice(touches=("sw-02", "sw-03", "sw-04")),
         by_alice(group_hosts=("sw-01", "sw-02"), history=(past(code="X"),)),
         by_alice(group_hosts=("sw-01",)),
@@ -393,6 +415,13 @@ def test_without_a_diagnosis_each_guard_that_needs_one_says_so() -> None:
         by_alice(group_hosts=ACCESS[:4], history=struck("sw-02", trigger="operator")),
         facts(group_hosts=ACCESS[:4], history=struck("sw-02", ended_at=ago(3600))),
         facts(group_hosts=ACCESS[:4], history=struck("db-01")),
+        facts(
+            group_hosts=ACCESS[:4],
+            open_runs=(
+                open_run(target="sw-02", hosts=("sw-02",), state=State.AWAITING_APPROVAL),
+                open_run(code="NET-VLAN-STORM", target="sw-03", hosts=("sw-03",), check=True),
+            ),
+        ),
         by_alice(link_roles=("edge",), never_roles=("uplink",)),
         facts(risk=Risk.R3, approvals=(approved(), approved(approver="carol"))),
         facts(arming=Arming.APPROVE, approvals=(approved(),)),
