@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from remediate.config import Settings, packaged_content
 from remediate.errors import CatalogError, UsageError
@@ -24,8 +25,7 @@ _NOT_CONTENT = frozenset({"__pycache__", "molecule", ".git"})
 _TEXT_SUFFIXES = (".yml", ".yaml")
 
 
-@dataclass(frozen=True, slots=True)
-class ContentFile:
+class ContentFile(NamedTuple):
     """One file that a plan may run."""
 
     #: Path below its content root, or absolute when it lies outside of all of them.
@@ -34,8 +34,7 @@ class ContentFile:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class ContentDigest:
+class ContentDigest(NamedTuple):
     """What a plan runs, byte for byte."""
 
     sha256: str
