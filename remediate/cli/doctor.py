@@ -89,7 +89,7 @@ def examine(settings: Settings) -> Iterator[Row]:
 
 
 def _system() -> Row:
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         return Row("system", Health.OK, f"Linux {platform.release()}")
     return Row(
         "system",

@@ -62,8 +62,14 @@ def cli(ctx: click.Context, config: Path | None) -> None:
     remediate runs show last                          what was done, seen and signed
     """
     ctx.obj = Session(config)
+    ctx.color = _wanted_colour()
+
+
+def _wanted_colour() -> bool | None:
+    """What NO_COLOR and FORCE_COLOR ask for; None: colour on a terminal, none elsewhere."""
     if os.environ.get("NO_COLOR"):
-        ctx.color = False
+        return False
+    return True if os.environ.get("FORCE_COLOR") else None
 
 
 def main() -> None:

@@ -94,9 +94,11 @@ def _step(entry: Entry, lang: str) -> _Said | None:  # noqa: ARG001 - every tell
     return _Said("", f"{status:<9}{entry.data.get('name', '')}{message}", "bad" if bad else "")
 
 
-def _ended(entry: Entry, lang: str) -> _Said:
+def _ended(entry: Entry, lang: str) -> _Said | None:
     data = entry.data
     fine = data["status"] == "ok"
+    if fine and data["phase"] == "verify":
+        return None  # that the looking worked says nothing; the verdict before it does
     reason = f": {data['reason']}" if data.get("reason") and not fine else ""
     findings = " ".join(str(one) for one in data.get("findings", ()))
     text = say(
