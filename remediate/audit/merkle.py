@@ -129,7 +129,7 @@ class ProofTree:
 
 def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> bool:
     """Whether `leaf` is entry `index` of the tree with this size and root (RFC 9162, 2.1.3.2)."""
-    if not 0 <= index < size:
+    if not 0 <= index < size or len(leaf) != 32 or len(root) != 32:
         return False
     position, last, result = index, size - 1, leaf
     for sibling in proof:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
 
 from remediate.audit.export import Export, export_jsonl, log_start
@@ -129,6 +128,7 @@ def _range_at(connection: sqlite3.Connection, size: int) -> tuple[CompactRange, 
     tree, prev = log_start(connection)
     # -- prefix --
     for (body,) in connection.execute("SELECT body FROM entries WHERE seq < ? ORDER BY seq", (size,)):
-        tree.append(leaf_hash(body))
-        prev = sha256(body).hexdigest()
+        leaf = leaf_hash(body)
+        tree.append(leaf)
+        prev = leaf.hex()
     return tree, prev

@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any, Protocol
 
 from remediate.audit.canonical import canonical
@@ -58,7 +57,7 @@ class Head:
     #: At most this many entries lie between two checkpoints.
     every: int
     tree: CompactRange
-    #: SHA-256 (hex) of the last entry.
+    #: Leaf hash (hex) of the last entry: one hash serves the chain and the tree.
     prev: str
     #: Time of the last entry.
     ts: str
@@ -128,8 +127,9 @@ class Transaction:
                 f"entry {seq} exists already although the head does not know it; run `remediate audit verify`"
             ) from error
         entry = _entry(draft, seq, ts, head.prev, body)
-        head.tree.append(leaf_hash(body))
-        head.prev, head.ts = sha256(body).hexdigest(), ts
+        leaf = leaf_hash(body)
+        head.tree.append(leaf)
+        head.prev, head.ts = leaf.hex(), ts
         self.dirty = True
         if head.size - head.checkpointed >= head.every:
             self.checkpoint()

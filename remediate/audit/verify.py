@@ -9,7 +9,7 @@ ends in a finding, never in an exception.
 How a log is checked:
 
  1. bytes       each entry is stored in its one canonical form, with the fields it must have
- 2. chain       `seq` counts up by one, `prev` is the SHA-256 of the entry before
+ 2. chain       `seq` counts up by one, `prev` is the leaf hash of the entry before
  3. tree        the RFC 6962 root at every signed size is computed from the stored bytes
  4. checkpoints each signed head carries that root; each key signs only within its epoch
  5. coverage    no more than `checkpoint_every` entries lie between two valid checkpoints: without
@@ -625,7 +625,7 @@ def _peaks(levels: list[list[bytes]], count: int) -> list[bytes]:
 
 def _included(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> bool:
     """RFC 9162, 2.1.3.2."""
-    if not 0 <= index < size:
+    if not 0 <= index < size or len(leaf) != 32 or len(root) != 32:
         return False
     position, last, result = index, size - 1, leaf
     for sibling in proof:
@@ -1132,11 +1132,11 @@ def _scan_batch(rows: list[Row], sizes: list[int], scan: Scan, report: Report) -
     if seqs != tuple(range(low, high)):
         at = next(i for i, seq in enumerate(seqs) if seq != low + i)
         report.add("chain.sequence", f"seq {low + at}", f"seq {_clip(seqs[at])}", seq=low + at)
-    _check_chain(bodies, low, scan, report)
-    if report.semantics:
-        _read_batch(bodies, columns, low, scan, report)
     sha256 = hashlib.sha256
     leaves = [sha256(b"\x00" + body).digest() for body in bodies]
+    _check_chain(bodies, leaves, low, scan, report)
+    if report.semantics:
+        _read_batch(bodies, columns, low, scan, report)
     within = []
     while sizes and sizes[-1] <= high:
         size = sizes.pop()
@@ -1152,21 +1152,23 @@ def _only_bytes(bodies: Sequence[Any], low: int, report: Report) -> tuple[bytes,
     return tuple(body if type(body) is bytes else b"" for body in bodies)
 
 
-def _check_chain(bodies: Sequence[bytes], low: int, scan: Scan, report: Report) -> None:
+def _check_chain(
+    bodies: Sequence[bytes], leaves: Sequence[bytes], low: int, scan: Scan, report: Report
+) -> None:
     """Compare `prev` of all entries of a batch at once.
 
     In canonical form a quote inside of text is escaped, so the last `,"prev":"` is the field itself:
     what follows it in sorted order (run_id, seq, target, ts, v) holds no object.
     """
-    sha256 = hashlib.sha256
     mark = b',"prev":"'
     found = [body[(at := body.rfind(mark) + 9) : at + 64] for body in bodies]
-    expected = [scan.prev, *[sha256(body).hexdigest() for body in bodies]]
-    scan.prev = expected.pop()
-    if b"".join(found) != "".join(expected).encode() or set(map(len, found)) != {64}:
-        for seq, (want, have) in enumerate(zip(expected, found, strict=True), low):
-            if want.encode() != have:
-                report.add("chain", f"prev {want}", f"prev {have.decode('latin-1')}", seq=seq)
+    expected = scan.prev + b"".join(leaves[:-1]).hex()
+    scan.prev = leaves[-1].hex()
+    if b"".join(found) != expected.encode() or set(map(len, found)) != {64}:
+        for at, have in enumerate(found):
+            want = expected[64 * at : 64 * at + 64]
+            if have != want.encode():
+                report.add("chain", f"prev {want}", f"prev {have.decode('latin-1')}", seq=low + at)
                 break
 
 
@@ -1484,14 +1486,14 @@ def _read_anchors(path: Path, report: Report) -> list[tuple[str, Head]]:
 def _anchor_records(content: bytes) -> Iterator[bytes]:
     at = 0
     while match := _RECORD.search(content, at):
-        at = match.end() + int(match[1])
-        note = content[match.end() : at]
-        following = _RECORD.search(note)
-        if following:  # torn by a power cut, then appended to
-            yield note[: following.start()]
-            at = match.end() + following.start()
-        else:
+        end = match.end() + int(match[1])
+        note = content[match.end() : end]
+        if content[end : end + 1] == b"\n" and not _RECORD.search(content, match.end(), end + 1):
             yield note
+            at = end + 1
+        else:  # torn by a power cut; what was appended later begins somewhere behind its header
+            yield b""
+            at = match.end()
 
 
 def _syslog_records(content: bytes) -> Iterator[bytes]:

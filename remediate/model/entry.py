@@ -99,7 +99,7 @@ class Entry:
     target: str
     fault_code: str
     data: Mapping[str, Any]
-    #: SHA-256 (hex) of the previous entry's bytes; 64 zeros for the first.
+    #: RFC 6962 leaf hash (hex) of the previous entry's bytes; 64 zeros for the first.
     prev: str
     #: Canonical JSON as stored.
     body: bytes = field(repr=False)
