@@ -14,11 +14,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from remediate.crashpoints import CrashPoint, crash_point
-from remediate.flow import closing, decision, intake, recovery
+from remediate.flow import closing, decision, intake, locks, recovery
 from remediate.flow.context import Parts, phase_context
-from remediate.flow.locks import hold
 from remediate.flow.phases import perform
 from remediate.flow.record import RunRecord
+from remediate.guard.locks import LockWaitStopped
 from remediate.model.driver import Circumstances, Close, next_move
 from remediate.model.entry import Kind
 from remediate.model.guard import GuardVerdict
@@ -60,7 +60,10 @@ class Dispatcher:
             return run.outcome
         record = RunRecord(run, ledger=self.parts.ledger, journal=self.parts.journal, clock=self.parts.clock)
         with ExitStack() as held:
-            descriptors = hold(self.parts, run, held)
+            try:
+                descriptors = locks.hold(self.parts, run, held)
+            except LockWaitStopped as stopped:
+                return closing.close(self.parts, record, locks.stopped_waiting(record, stopped))
             crash_point(CrashPoint.LOCKS_HELD)
             end = self._refused_late(record) or self._play(record, descriptors)
             return closing.close(self.parts, record, end)

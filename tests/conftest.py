@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,12 +14,11 @@ _skips: Counter[str] = Counter()
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the person who runs the tests reaches a test."""
     for name in [name for name in os.environ if name.startswith("REMEDIATE_")]:
         if not name.startswith(("REMEDIATE_TEST_", "REMEDIATE_LONG", "REMEDIATE_ANSIBLE_LINES")):
             monkeypatch.delenv(name)
-    yield
 
 
 @pytest.fixture

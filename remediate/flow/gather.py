@@ -9,6 +9,7 @@ from typing import Any
 
 from remediate.audit.canonical import canonical
 from remediate.flow.context import Parts
+from remediate.flow.locks import LONGEST_WAIT
 from remediate.flow.times import rfc3339
 from remediate.guard.facts import Approval, Facts, Limits, OpenRun, PastRun, Window
 from remediate.model.entry import Kind
@@ -16,6 +17,8 @@ from remediate.model.plan import Arming, Plan
 from remediate.model.run import Run
 from remediate.ports import Inventory
 
+#: Seconds that all phases of a run take together at most.
+_LONGEST_RUN = 6 * 3600
 #: Scope of the durable flags that hold the arming level of a fault code.
 ARMING = "arming"
 
@@ -110,11 +113,16 @@ def gather(parts: Parts, plan: Plan, run: Run) -> Facts:
         management_path=_management_path(inventory),
         never_roles=plan.guards.never,
         open_runs=_open_runs(parts, run),
-        history=_history(parts, rfc3339(now - timedelta(seconds=window))),
+        history=_history(parts, rfc3339(now - timedelta(seconds=window + _longest_life(parts)))),
         cooldown_s=plan.guards.cooldown,
         approvals=_approvals(parts, run),
         limits=limits,
     )
+
+
+def _longest_life(parts: Parts) -> int:
+    """Seconds between a request and the end of its run at most: runs are found by when they were accepted."""
+    return parts.settings.approval_expiry + round(LONGEST_WAIT) + _LONGEST_RUN
 
 
 def _limits(parts: Parts) -> Limits:

@@ -56,7 +56,8 @@ class World:
             }
         (folder / "hosts.json").write_text(json.dumps(inventory))
         (folder / "remediate.toml").write_text(
-            f'inventory = "hosts.json"\ncontent = ["{CONTENT}"]\nanchors = ["file:anchors"]\nattempts = "1000 in 6h"\n'
+            f'inventory = "hosts.json"\ncontent = ["{CONTENT}"]\n'
+            'anchors = ["file:anchors"]\nattempts = "1000 in 6h"\n'
         )
         self.environ = {
             "PATH": os.environ["PATH"],
@@ -154,5 +155,6 @@ def test_kills_at_random_lose_nothing_and_let_nothing_overlap(tmp_path, full_cou
     assert not list(world.folder.glob("*/overlaps"))
     assert all(run.closed for run in world.runs())
     print(
-        f"COUNT kill -9 at random: {kills} kills, {len(world.runs())} accepted runs, all terminal {dict(outcomes)}"
+        f"COUNT kill -9 at random: {kills} kills, {len(world.runs())} accepted runs, "
+        f"all terminal {dict(outcomes)}, 0 lost, 0 overlaps"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -232,7 +233,7 @@ def test_a_cancel_stops_before_the_next_step_and_takes_back_what_was_done(tmp_pa
 
 def test_the_kill_switch_stops_a_queued_run(desk):
     run = desk.ask()
-    people.pause(desk.parts, BOB, "drill")
+    people.pause(desk.parts.kill_switch, lambda: nullcontext(desk.ledger), BOB, "drill")
 
     desk.dispatcher.drive(run.id)
 
@@ -368,3 +369,14 @@ def test_the_raw_trigger_and_the_snapshot_are_files_not_variables(desk):
 
     assert seen_files == {"trigger": '{"labels": "{{ 7*7 }}"}', "snapshot": '{"epoch": 1}'}
     assert not desk.parts.run_dir(run).exists()
+
+
+def test_a_run_cancelled_while_it_waits_for_its_host_changes_nothing(desk):
+    run = desk.ask()
+    with desk.parts.locks.hold(["iam1"], "", run_id="other", should_stop=lambda: None, wait=1):
+        people.cancel(desk.parts, run.id, BOB, "not needed any more")
+
+        desk.dispatcher.drive(run.id)
+
+    assert desk.parts.run(run.id).outcome is Outcome.CANCELLED
+    assert desk.executor.orders == []

@@ -157,7 +157,8 @@ def test_a_foreign_playbook_has_no_snapshot_and_no_rollback():
         Outcome.UNKNOWN,
         Outcome.FAILED,
     ]
-    assert denied.escalate and "no rollback" in denied.reason  # type: ignore[union-attr]
+    assert denied.escalate  # type: ignore[union-attr]
+    assert "no rollback" in denied.reason  # type: ignore[union-attr]
 
 
 def test_a_dry_run_ends_after_apply():
