@@ -296,9 +296,10 @@ class AuditStore(AuditReader):
             with suppress(AuditError):
                 self.checkpoint("closing")
         self._anchoring.close()
+        # Readers first: the last connection brings the WAL into the file, and a reader cannot.
+        super().close()
         self._writer.stop()
         self._writer = None
-        super().close()
 
     def _connect(self, synchronous: str) -> sqlite3.Connection:
         make_private_dir(self.path.parent)

@@ -260,7 +260,8 @@ def verify(
     try:
         with _without_collector():
             _verify(Path(path), anchors, keys, report)
-    except (Damage, OSError, sqlite3.Error) as error:
+    except (Damage, OSError, sqlite3.Error, UnicodeError) as error:
+        # UnicodeError: SQLite quotes damaged names in its messages, and Python cannot decode them.
         report.add("unreadable", "a readable audit trail", error, level=UNREADABLE)
     except Exception as error:  # noqa: BLE001 - hostile input must end in a report; a test asserts that none gets here
         report.add("verifier-defect", "no exception", f"{type(error).__name__}: {error}", level=UNREADABLE)
@@ -1114,7 +1115,7 @@ def _scan(source: Source, wanted: set[int], report: Report) -> Scan:
     while True:
         try:
             rows = source.rows(scan.tree.until_aligned())
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeError) as error:
             report.add("database", "readable entries", error, seq=scan.tree.size)
             break
         if not rows:

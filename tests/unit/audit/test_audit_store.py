@@ -9,6 +9,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -315,7 +316,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_entry_is_an_audit_error(store: AuditStore) -> None:
     store.append(note("a"))
-    with sqlite3.connect(store.path) as connection:
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as connection:
         connection.execute("UPDATE entries SET body = x'00' WHERE seq = 1")
     with pytest.raises(AuditError, match="damaged"):
         store.entries()
@@ -323,10 +324,10 @@ def test_a_damaged_entry_is_an_audit_error(store: AuditStore) -> None:
 
 def test_a_stale_head_is_an_error_and_never_a_fork(store: AuditStore) -> None:
     store.append(note("a"))
-    with sqlite3.connect(store.path) as connection:
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as connection:
         row = connection.execute("SELECT size, peaks, prev FROM log_head").fetchone()
     store.append(note("b"))
-    with sqlite3.connect(store.path) as connection:
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as connection:
         connection.execute("UPDATE log_head SET size = ?, peaks = ?, prev = ?", row)
     with pytest.raises(AuditUnavailable, match="exists already"):
         store.append(note("c"))
