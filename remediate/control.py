@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,7 +80,9 @@ class LocalDesk:
     def submit(self, request: Request) -> Run:
         """Make a request durable and start it."""
         require(self._identity, Action.RUN)
-        run = self._worker.dispatcher.accept(replace(request, actor=self._actor))
+        # Whoever stands at the desk is a person: no caller may pass for a webhook or a schedule.
+        asked = replace(request, actor=self._actor, trigger="operator")
+        run = self._worker.dispatcher.accept(asked)
         self._worker.engine.start(run.id)
         return run
 
@@ -186,14 +188,37 @@ class WorkerGone(WorkerError):
 # --- the worker's side of the socket -----------------------------------------------------------------
 
 _CALLS: Mapping[str, Callable[[LocalDesk, Mapping[str, Any]], Any]] = {
-    "submit": lambda desk, a: desk.submit(Request.from_json(a["request"])).as_json(),
-    "run": lambda desk, a: desk.run(a["run_id"]).as_json(),
-    "entries": lambda desk, a: [_entry_json(e) for e in desk.entries(a["run_id"], int(a["since"]))],
-    "failure": lambda desk, a: _failure_json(desk.failure(a["run_id"])),
-    "approve": lambda desk, a: desk.approve(a["run_id"], a["reason"]).as_json(),
-    "reject": lambda desk, a: desk.reject(a["run_id"], a["reason"]).as_json(),
-    "cancel": lambda desk, a: desk.cancel(a["run_id"], a["reason"]).as_json(),
+    "submit": lambda desk, a: desk.submit(_request(a["request"])).as_json(),
+    "run": lambda desk, a: desk.run(_text(a["run_id"])).as_json(),
+    "entries": lambda desk, a: [_entry_json(e) for e in desk.entries(_text(a["run_id"]), int(a["since"]))],
+    "failure": lambda desk, a: _failure_json(desk.failure(_text(a["run_id"]))),
+    "approve": lambda desk, a: desk.approve(_text(a["run_id"]), _text(a["reason"])).as_json(),
+    "reject": lambda desk, a: desk.reject(_text(a["run_id"]), _text(a["reason"])).as_json(),
+    "cancel": lambda desk, a: desk.cancel(_text(a["run_id"]), _text(a["reason"])).as_json(),
 }
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, found {type(value).__name__}")
+    return value
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _request(data: Mapping[str, Any]) -> Request:
+    """A request of a client, each field of the type it has to have; its values are checked at intake."""
+    given = {field.name: data[field.name] for field in fields(Request)}
+    kinds = {bool: ("check", "diff", "break_glass"), dict: ("params", "actor")}
+    expected = {name: kind for kind, names in kinds.items() for name in names}
+    for name, value in given.items():
+        if not isinstance(value, expected.get(name, str)):
+            raise TypeError(
+                f"{name}: expected {expected.get(name, str).__name__}, found {type(value).__name__}"
+            )
+    return Request.from_json(given)
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -209,7 +234,7 @@ class _Handler(socketserver.StreamRequestHandler):
     def _answer(self) -> dict[str, Any]:
         try:
             question = json.loads(self.rfile.readline(_LONGEST_LINE))
-            desk = self._desk(question["token"])
+            desk = self._desk(_text_or_none(question["token"]))
             return {"value": _CALLS[question["call"]](desk, question["arguments"])}
         except RemediateError as error:
             return {"error": _failure_json(error)}
