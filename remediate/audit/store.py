@@ -307,16 +307,22 @@ class AuditStore(AuditReader):
         connection = sqlite3.connect(
             self.path, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
         )
+        try:
+            self._configure(connection, synchronous)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _configure(self, connection: sqlite3.Connection, synchronous: str) -> None:
         # -- open_for_writing --
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        connection.execute("PRAGMA trusted_schema = OFF")
         if mode != "wal":
-            connection.close()
             raise AuditUnavailable(
                 f"{self.path}: this file system does not carry SQLite's WAL; use a local disk"
             )
-        connection.execute("PRAGMA trusted_schema = OFF")
-        return connection
 
     def _prepare(self, connection: sqlite3.Connection, migrations: tuple[Migration, ...], every: int) -> None:
         """Create the log or check that it is ours, then bring its tables up to date."""
