@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -799,7 +799,7 @@ def _export(path: Path) -> Source:
         raise Damage("the sidecar does not say where the export begins")
     rows = _lines(path, start)
     return Source(
-        lambda count: [row for row, _ in zip(rows, range(count), strict=False)],
+        lambda count: list(islice(rows, count)),
         notes,
         vkeys,
         start,
