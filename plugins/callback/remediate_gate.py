@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from ansible.errors import AnsibleError
@@ -18,6 +19,7 @@ DOCUMENTATION = """
     short_description: stops a play before its next task, and before it touches a host it must not touch
     description:
       - Reads its rules from the JSON file that the environment variable E(REMEDIATE_GATE) names.
+      - Before the first play it waits until the file C(checked) says that the parameters are data.
       - Before each task it looks for a stop file and for the kill switch; it ends the play when there is one.
       - The hosts of every play, of every task and of every C(delegate_to) must be among the allowed ones.
       - Without rules it does nothing.
@@ -48,6 +50,10 @@ class CallbackModule(CallbackBase):
             Path(self._rules["armed"]).touch()
 
     def v2_playbook_on_start(self, _playbook):
+        """Sent before the first play; its parameters are being checked meanwhile, and it waits for that."""
+        while not Path(self._rules["checked"]).exists():
+            self._look()
+            time.sleep(0.002)
         self._look()
 
     def v2_playbook_on_play_start(self, play):

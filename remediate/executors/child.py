@@ -42,10 +42,7 @@ class Child:
         """Carry out phases in this thread; another one listens, so that a stop is heard at once."""
         threading.Thread(target=self._listen, daemon=True).start()
         around = _surroundings(self._orders.get(), self._hold)
-        from ansible.parsing import dataloader  # noqa: F401 - ready before the first phase needs it
-
-        self._reply({"is": "ready"})
-        threading.Thread(target=_import_inventory, daemon=True).start()
+        threading.Thread(target=_import_ansible, daemon=True).start()
         while True:
             self._carry_out(self._orders.get(), around)
 
@@ -102,25 +99,32 @@ def _surroundings(frame: Frame, hold: Sequence[int]) -> Surroundings:
     )
 
 
-def _import_inventory() -> None:
-    import ansible.inventory.manager
-    import ansible.vars.manager  # noqa: F401 - takes a while; done before it is needed
+def _import_ansible() -> None:
+    """Takes a while; done while ansible-playbook does the same."""
+    import ansible.parsing.dataloader
+    import ansible.template
+    import ansible.vars.manager  # noqa: F401
 
 
 def _inventory_secrets(inventory: Path, hosts: Sequence[str], role: str) -> Sequence[str]:
+    from ansible.errors import AnsibleError
     from ansible.inventory.manager import InventoryManager
     from ansible.parsing.dataloader import DataLoader
     from ansible.vars.manager import VariableManager
 
     loader = DataLoader()
-    _unlock_vault(loader)
-    manager = InventoryManager(loader=loader, sources=[str(inventory)])
-    variables = VariableManager(loader=loader, inventory=manager)
     found: list[str] = []
-    for name in hosts:
-        host = manager.get_host(name)
-        if host is not None:
+    try:
+        _unlock_vault(loader)
+        manager = InventoryManager(loader=loader, sources=[str(inventory)])
+        variables = VariableManager(loader=loader, inventory=manager)
+        for host in filter(None, map(manager.get_host, hosts)):
             found += secret_values(variables.get_vars(host=host, include_hostvars=False), role=role)
+    except (AnsibleError, OSError) as error:
+        raise ExecutorError(
+            f"the variables of {inventory} could not be read ({type(error).__name__}), so its secrets could "
+            "not be kept out of the trail and the play was ended. Check it and the vault password file."
+        ) from error
     return found
 
 

@@ -32,6 +32,7 @@ _KIND_OF_PHASE = {
     Phase.CLOSE: "CLOSE",
 }
 _OUTPUT_OF_A_FAILURE = ("stderr", "stdout", "module_stderr")
+_SETTING_FACTS = ("ansible.builtin.set_fact", "ansible.legacy.set_fact", "set_fact")
 _GATHERING = ("ansible.builtin.setup", "ansible.builtin.gather_facts")
 _HIDDEN = "hidden by no_log"
 
@@ -61,6 +62,8 @@ class Tally:
     handed_back: Any = None
     #: Tasks that did something on the target, other than gathering facts.
     acted: int = 0
+    #: Results of the running loop's items that failed; since 2.21 only their own events tell.
+    _failed_items: list[Mapping[str, Any]] = field(default_factory=list)
     _errors: list[str] = field(default_factory=list)
     _lines: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
@@ -74,6 +77,8 @@ class Tally:
             self._errors.append(str(event.get("stdout", "")))
         elif kind == "verbose":
             self._lines.append(str(event.get("stdout", "")))
+        elif kind == "runner_item_on_failed":
+            self._failed_items.append(data.get("res") or {})
         elif kind in _STATUS:
             return self._step(_STATUS[kind], data)
         return None
@@ -110,7 +115,7 @@ class Tally:
         """Only `set_fact` on the target counts: facts of a module come from the target's own mouth."""
         facts = result.get("ansible_facts")
         if (
-            data.get("resolved_action") == "ansible.builtin.set_fact"
+            data.get("resolved_action") in _SETTING_FACTS
             and data.get("host") == self.target
             and isinstance(facts, Mapping)
             and "remediate_result" in facts
@@ -126,16 +131,14 @@ class Tally:
         return self._text("\n".join(part for part in parts if part), _LONGEST_MESSAGE)
 
     def _why_failed(self, result: Mapping[str, Any]) -> list[str]:
+        failed_items, self._failed_items = self._failed_items, []
         parts = [f"rc {result['rc']}"] if isinstance(result.get("rc"), int) else []
         parts += [
             f"{name}: {self._text(result[name], TAIL)}"
             for name in _OUTPUT_OF_A_FAILURE
             if isinstance(result.get(name), str) and result[name].strip()
         ]
-        for item in result.get("results") or ():
-            if isinstance(item, Mapping) and item.get("failed") is True and len(parts) < 4:
-                parts.append(self._message(item, failed=True))
-        return parts
+        return parts + [self._message(item, failed=True) for item in failed_items[:3]]
 
     def _diff(self, result: Mapping[str, Any]) -> str:
         found = result.get("diff")

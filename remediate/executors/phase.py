@@ -75,6 +75,7 @@ class PhaseRun:
         self._over = threading.Event()
         self._notes: dict[str, TaskNote] = {}
         self._gated = True
+        self._begun = False
         self._tally: Future[Tally] = Future()
 
     def stop(self, status: Status, reason: str) -> None:
@@ -97,6 +98,10 @@ class PhaseRun:
                 return judge(
                     self._tally.result(), self._ending(private, code), foreign=self._order["foreign"]
                 )
+        except ExecutorError as error:
+            if not self._begun:
+                raise
+            return PhaseResult(status=Status.LOST, reason=f"{error} Its first task had begun by then.")
         finally:
             self._over.set()
 
@@ -131,7 +136,6 @@ class PhaseRun:
             (private / folder).mkdir(mode=0o700)
         parameters = private / "env" / "extravars"
         extravars.write(parameters, self._order["variables"])
-        extravars.recheck(parameters, self._order["variables"])
         settings = {"suppress_output_file": True, "pexpect_timeout": 0.1, "pexpect_use_poll": True}
         (private / "env" / "settings").write_text(json.dumps(settings), encoding="utf-8")
         (private / "gate.json").write_text(json.dumps(self._rules(private)), encoding="utf-8")
@@ -158,6 +162,7 @@ class PhaseRun:
             "verdict": str(private / "verdict.json"),
             "notes": str(private / "notes"),
             "armed": str(private / "armed"),
+            "checked": str(private / "checked"),
         }
 
     def _environment(self, private: Path) -> Mapping[str, str]:
@@ -177,14 +182,25 @@ class PhaseRun:
         """Run ansible-playbook; its exit code, None when a signal ended it."""
         ansible_runner.pexpect.spawn = _spawn_class(self._around.hold, self._order["secrets"])
         runner = _FileEventRunner(config=config, event_handler=self._on_event)
-        with ThreadPoolExecutor(1) as beside:
-            self._tally = beside.submit(self._new_tally)  # reads the inventory while ansible-playbook starts
+        with ThreadPoolExecutor(1) as beside:  # works while ansible-playbook starts
+            checked = beside.submit(self._check_parameters)
+            self._tally = beside.submit(self._new_tally)
             try:
                 runner.run()
             except BaseException:
                 self._kill()  # nothing may go on that nobody listens to
                 raise
+        checked.result()
         return runner.rc if isinstance(runner.rc, int) else None
+
+    def _check_parameters(self) -> None:
+        """Let the play begin only when Ansible reads its parameters as data; the gate waits for that."""
+        try:
+            extravars.recheck(self._file("env") / "extravars", self._order["variables"])
+            self._file("checked").touch()
+        except BaseException:
+            self._file("stop").touch()  # the gate, which waits, ends the play
+            raise
 
     def _new_tally(self) -> Tally:
         order = self._order
@@ -205,6 +221,7 @@ class PhaseRun:
             self._gated = False
             self._kill()
         elif kind == "playbook_on_task_start":
+            self._begun = True
             self._send({"is": "task"})
         elif (step := self._tally.result().take(event)) is not None:
             self._send({"is": "step", "step": dataclasses.asdict(step)})

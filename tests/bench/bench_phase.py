@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, too
+
 from remediate.model.result import Status
 from tests.integration.executors.stage import Stage, a_run, play
 

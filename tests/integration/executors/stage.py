@@ -113,6 +113,14 @@ class Stage:
             return opened.carry_out(order, on_step=take, should_stop=should_stop)
 
 
+def alive(pid: int) -> bool:
+    """Whether a process still runs; one that only waits to be reaped by its new parent does not."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def living(marker: str) -> list[int]:
     """Processes whose command line or environment holds a marker; this one not counted."""
     found = []
@@ -120,9 +128,8 @@ def living(marker: str) -> list[int]:
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
                 text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue
-            if marker.encode() in text and state not in "ZX":
+            if marker.encode() in text and alive(int(entry.name)):
                 found.append(int(entry.name))
     return found

@@ -9,10 +9,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from ansible.parsing.vault import VaultLib, VaultSecret
 
+from remediate.errors import ExecutorError
+from remediate.executors.playbook import PlaybookExecutor
 from remediate.model.plan import Phase
 from remediate.model.result import PhaseResult, Status, Step
-from tests.integration.executors.stage import Stage, play
+from tests.integration.executors.stage import ROOT, Stage, a_run, never, play
 
 FROM_ENV = "Env-Canary-4711-abcdef"
 FROM_INVENTORY = "Inv-Canary/0815+ghijkl"
@@ -155,7 +158,7 @@ def test_no_secret_leaves_a_role_that_leaks_in_every_way(
     assert files == []
 
 
-def test_the_leaky_role_would_leak_without_redaction(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_leaky_role_would_leak_without_redaction(stage: Stage) -> None:
     """Teeth: take the inventory's secrets away from the scrubber, and the canary is out."""
     stage.inventory_text += f"nvr_harmless={FROM_INVENTORY}\n"
 
@@ -183,16 +186,11 @@ def test_a_task_may_name_its_kind(stage: Stage) -> None:
 
 def test_secrets_in_a_vault_are_known_too(stage: Stage) -> None:
     """Read with the password file that Ansible is given, and only from there."""
-    from ansible.parsing.vault import VaultLib, VaultSecret
-
     (stage.folder / "vault-password").write_text("open sesame")
     encrypted = VaultLib([("default", VaultSecret(b"open sesame"))]).encrypt(f"vault_nvr: {FROM_INVENTORY}\n")
     group_vars = stage.folder / "group_vars"
     group_vars.mkdir()
     (group_vars / "all.yml").write_bytes(encrypted)
-    from remediate.executors.playbook import PlaybookExecutor
-    from tests.integration.executors.stage import ROOT, a_run, never
-
     executor = PlaybookExecutor([ROOT], None, stage.folder / "vault-password", stage.work, stage.pause, {})
     order = stage.order(play("    - ansible.builtin.debug: {msg: 'it is {{ vault_nvr }}'}\n"))
     steps: list[Step] = []
@@ -201,6 +199,16 @@ def test_secrets_in_a_vault_are_known_too(stage: Stage) -> None:
 
     assert result.status is Status.OK
     assert steps[0].message == "it is <redacted>"
+
+
+def test_an_inventory_whose_secrets_cannot_be_read_ends_the_phase(stage: Stage) -> None:
+    (stage.folder / "group_vars").mkdir()
+    (stage.folder / "group_vars" / "all.yml").write_text("$ANSIBLE_VAULT;1.1;AES256\n3161\n")
+
+    with pytest.raises(ExecutorError, match="vault password file"):
+        stage.carry_out(play("    - ansible.builtin.debug: {}\n"))
+
+    assert stage.steps == []
 
 
 def test_the_private_directory_is_ours_alone_and_gone_afterwards(stage: Stage) -> None:
@@ -280,8 +288,6 @@ def test_a_configuration_in_the_current_directory_is_not_read(
 
     stage.carry_out(play(tasks))
     by_itself = stage.steps[0].message
-    from tests.integration.executors.stage import a_run, never
-
     steps: list[Step] = []
     with stage.executor(ansible_cfg=stage.folder / "ansible.cfg").open(a_run(), lock_fds=[]) as session:
         session.carry_out(stage.order(play(tasks)), on_step=steps.append, should_stop=never)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from remediate.errors import ExecutorError
 from remediate.executors import supervise
 from remediate.executors.supervise import Confinement
 from remediate.model.plan import Phase
 from remediate.model.result import Status, Step
-from tests.integration.executors.stage import ROOT, Stage, living, play
+from tests.integration.executors.stage import ROOT, Stage, alive, living, play
 
 #: A stop has to be over within this many seconds, whatever the running task does.
 STOP_LIMIT = 2.0
@@ -245,6 +246,24 @@ def test_hosts_that_the_run_may_touch_may_be_delegated_to(stage: Stage) -> None:
     assert result.status is Status.OK
 
 
+def test_a_play_whose_parameters_would_be_templates_never_begins(stage: Stage) -> None:
+    """Make the child's own check say "trusted": the play waits for it, and is ended instead."""
+    (stage.folder / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if 'remediate.executors.child' in sys.orig_argv:\n"
+        "    import ansible.template\n"
+        "    ansible.template.is_trusted_as_template = lambda value: True\n"
+    )
+    stage.extra_env = {"PYTHONPATH": str(stage.folder)}
+    tasks = f"    - ansible.builtin.file: {{path: {stage.folder}/touched, state: touch, mode: '0600'}}\n"
+
+    with pytest.raises(ExecutorError, match="as a template; nothing was run"):
+        stage.carry_out(play(tasks), variables={"word": "x"})
+
+    assert stage.steps == []
+    assert not (stage.folder / "touched").exists()
+
+
 def test_a_play_without_its_gate_is_ended(stage: Stage) -> None:
     stage.extra_env = {**stage.extra_env, "ANSIBLE_CALLBACKS_ENABLED": "none"}
     tasks = f"""
@@ -338,17 +357,15 @@ def worker(stage: Stage, confined: Confinement) -> subprocess.Popen[bytes]:
 def test_kill_9_of_the_worker_takes_everything_away(stage: Stage, worker: subprocess.Popen[bytes]) -> None:
     family = supervise.descendants(worker.pid)
     worker.kill()
-    worker.wait()
+    worker.communicate()
     deadline = time.monotonic() + 2.0
-    while (left := [p for p in family if Path(f"/proc/{p}").exists()]) and time.monotonic() < deadline:
+    while (left := [p for p in family if alive(p)]) and time.monotonic() < deadline:
         time.sleep(0.02)
 
     print(f"COUNT processes of a killed worker: {len(family)}, left after 2 s: {len(left)}")
     assert len(family) >= 4
     assert left == []
     assert living(str(stage.folder)) == []
-    assert worker.stdout is not None
-    worker.stdout.close()
 
 
 def test_an_orphan_keeps_its_target_locked(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,7 +395,7 @@ def test_an_orphan_keeps_its_target_locked(stage: Stage, monkeypatch: pytest.Mon
         stage.executor()
         assert list(stage.work.glob("*/session-*")), "and were not swept away under it"
         for pid in family:
-            if Path(f"/proc/{pid}").exists():
+            if alive(pid):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.3)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -180,3 +180,12 @@ def test_output_is_scrubbed_before_it_is_cut() -> None:
 
     assert "value" not in step.message
     assert len(step.message) < 2300
+
+
+def test_a_failed_loop_says_which_items_failed_and_why() -> None:
+    item = {"event": "runner_item_on_failed", "event_data": {"host": "h1", "res": {"msg": "no s3cr3t-value"}}}
+
+    steps = tally(item, ended("failed", res={"msg": "One or more items failed"}), ended("failed")).steps
+
+    assert steps[0].message == "One or more items failed\nno <redacted>"
+    assert steps[1].message == ""
