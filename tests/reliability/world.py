@@ -98,3 +98,15 @@ class World:
 
     def log(self) -> str:
         return (self.folder / "client.log").read_text()[-4000:]
+
+
+def outcomes_of(project: Path) -> list[Outcome | None]:
+    """How the runs of a project ended, newest first."""
+    with open_reader(load_settings(config=project / "remediate.toml", environ={})) as reader:
+        return [run.outcome for run in AuditLedger(reader).runs()]
+
+
+def verified_trail(project: Path) -> None:
+    """The project's trail verifies, with nothing left open."""
+    report = verify(project / ".remediate" / "audit.db", anchors=None, keys=None, strict=False)
+    assert report.ok, report.findings
