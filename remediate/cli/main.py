@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 import click
@@ -74,7 +75,14 @@ def _wanted_colour() -> bool | None:
 
 def main() -> None:
     """Run the command line and end with its exit code."""
-    sys.exit(call(sys.argv[1:]))
+    code = call(sys.argv[1:])
+    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
+        # The engine's thread of a case that waits for a person sleeps until the approval expires, and the
+        # interpreter would wait for it. Everything that has to be durable is, and every lock is given back.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def call(arguments: list[str]) -> int:
@@ -88,7 +96,7 @@ def call(arguments: list[str]) -> int:
         _explain_usage(error)
         return int(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; nothing was started", err=True)
+        click.echo("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has left (`| head`); nobody is there to be told.
