@@ -25,7 +25,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def site(tmp_path):
-    """A project made by `init`, a web server whose health page is gone, and a neighbour that must not change."""
+    """A project made by `init`, a web server whose health page is gone, and an innocent neighbour."""
     roots = {name: tmp_path / name for name in ("web1", "web2")}
     for root in roots.values():
         root.mkdir()
