@@ -65,7 +65,8 @@ def start(parts):
     def open_engine(with_parts=parts):
         if opened:
             opened.pop().close()
-        engine = DurableEngine(parts.settings.home, Dispatcher(with_parts), limits={"L1": 2, "L2": 2, "L3": 2})
+        limits = {"L1": 2, "L2": 2, "L3": 2}
+        engine = DurableEngine(parts.settings.home, Dispatcher(with_parts), limits=limits)
         opened.append(engine)
         return engine
 
