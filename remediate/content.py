@@ -83,9 +83,18 @@ class ContentRoots:
 
     def playbook_of(self, plan: Plan) -> Path | None:
         """The playbook a plan names: a stem, a path below the root its catalog file is in, or absolute."""
-        if "/" not in plan.playbook:
-            return self.playbook(plan.playbook)
-        path = root_of(Path(plan.file)) / plan.playbook
+        return self._named(plan, plan.playbook)
+
+    def check_of(self, plan: Plan) -> Path | None:
+        """The playbook that looks whether a foreign one is needed and has helped, when the plan names one."""
+        if not plan.foreign or plan.verify.probe != "playbook":
+            return None
+        return self._named(plan, plan.verify.address)
+
+    def _named(self, plan: Plan, reference: str) -> Path | None:
+        if "/" not in reference:
+            return self.playbook(reference)
+        path = root_of(Path(plan.file)) / reference
         return path if path.is_file() else None
 
     def digest_of(self, plan: Plan) -> ContentDigest:
@@ -109,8 +118,9 @@ class ContentRoots:
     def files_of(self, plan: Plan) -> list[Path]:
         """Every file that a run of the plan may read from content."""
         files = [Path(plan.file)] if plan.file else []
-        if (playbook := self.playbook_of(plan)) is not None:
-            files += [playbook, *_beside(playbook)]
+        for playbook in (self.playbook_of(plan), self.check_of(plan)):
+            if playbook is not None:
+                files += [playbook, *_beside(playbook)]
         files += self._roles_named_in(files, known={plan.slug})
         files += [file for directory in self.directories("plugins") for file in walk(directory)]
         return list(dict.fromkeys(files))

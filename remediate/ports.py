@@ -196,6 +196,10 @@ class Catalog(Protocol):
         """Absolute path of a plan's playbook."""
         ...
 
+    def check_playbook(self, plan: Plan) -> Path:
+        """Absolute path of the playbook that proves a foreign plan whose probe is `playbook`."""
+        ...
+
 
 class Engine(Protocol):
     """Schedules runs durably; what to do comes from `dispatch`."""

@@ -322,6 +322,10 @@ class FakeCatalog:
         """A path nobody opens."""
         return Path(f"/nowhere/playbooks/{plan.playbook}.yml")
 
+    def check_playbook(self, plan: Plan) -> Path:
+        """Another path nobody opens."""
+        return Path(f"/nowhere/playbooks/{plan.verify.address}")
+
 
 # --- builders ------------------------------------------------------------------------------------------
 

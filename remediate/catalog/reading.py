@@ -155,7 +155,7 @@ def _check(
 ) -> Iterator[Problem]:
     yield from _names(document, parsed, plan, roots)
     yield from _phases(document, parsed)
-    yield from _verification(document, parsed, plan)
+    yield from _verification(document, parsed, plan, roots)
     yield from _risks(document, parsed, plan)
     if spec is None:
         yield from _foreign(document, parsed)
@@ -200,7 +200,7 @@ def _phases(document: Document, parsed: PlanFile) -> Iterator[Problem]:
         yield document.problem(("duration",), "`expected` is later than `deadline`")
 
 
-def _verification(document: Document, parsed: PlanFile, plan: Plan) -> Iterator[Problem]:
+def _verification(document: Document, parsed: PlanFile, plan: Plan, roots: ContentRoots) -> Iterator[Problem]:
     verify, place = parsed.phases.verify, ("phases", "verify")
     if verify.min_ok > verify.samples:
         yield document.problem(
@@ -213,10 +213,12 @@ def _verification(document: Document, parsed: PlanFile, plan: Plan) -> Iterator[
             (*place, "address"),
             f"`address` is {plan.verify.address!r}: only {{host}}, {{name}} and {{var:NAME}} are filled in",
         )
-    if parsed.foreign and verify.probe == "playbook":
-        # Nothing carries such a look out yet: a run would stop in the middle.
+    if parsed.foreign and verify.probe == "playbook" and (verify.samples, verify.min_ok) != (1, 1):
+        yield document.problem(place, "a check playbook looks once: `samples` and `min_ok` are 1")
+    if parsed.foreign and verify.probe == "playbook" and roots.check_of(plan) is None:
         yield document.problem(
-            (*place, "probe"), "a foreign playbook is proved by http, tcp, ping or segment, not by a playbook"
+            (*place, "address"),
+            f"`address` is {plan.verify.address!r}, which is no playbook; name the one that looks",
         )
 
 

@@ -44,6 +44,12 @@ class Catalog:
             raise CatalogError(f"{plan.file}:1: the playbook {plan.playbook!r} is not there any more")
         return found
 
+    def check_playbook(self, plan: Plan) -> Path:
+        """Absolute path of the playbook that proves a foreign one; CatalogError when it is gone."""
+        if (found := self.roots.check_of(plan)) is None:
+            raise CatalogError(f"{plan.file}:1: the check {plan.verify.address!r} is not there any more")
+        return found
+
 
 def select(catalog: Catalog, code: str) -> Plan:
     """The plan for a fault code as a person types it, lower case included."""

@@ -16,7 +16,7 @@ from remediate.model.duration import format_duration, parse_duration
 from remediate.model.plan import CODE_FORM, Risk, Tier
 from remediate.model.spelling import nearest
 
-_PROBES = ("http", "tcp", "ping", "segment")
+_PROBES = ("http", "tcp", "ping", "segment", "playbook")
 #: Seconds the probe may take, before and after.
 _LOOKING = 60
 #: What text passes when the operator did not say: a name, a version, an address; no space, no quote.
@@ -48,8 +48,9 @@ def new_plan(
 
     The playbook stays where it is. A plan in the same content directory names it by its path from there,
     so the directory can be moved; one outside is named by its absolute path. `probe` is
-    `http:https://{host}/healthz`, `tcp:{host}:22`, `ping` or `segment:ADDRESS`; a
-    parameter is `name:type` (str, int, bool, list).
+    `http:https://{host}/healthz`, `tcp:{host}:22`, `ping`, `segment:ADDRESS` or
+    `playbook:FILE` (a playbook that fails while something is wrong); a parameter is `name:type`
+    (str, int, bool, list).
     """
     _check_code(code)
     _check_risk(risk)
@@ -69,7 +70,7 @@ def new_plan(
         playbook=_reference(playbook, directory),
         timeout=format_duration(seconds := _seconds(timeout)),
         deadline=format_duration(seconds + 2 * _LOOKING),
-        probe=_probe(probe),
+        probe=_probe(probe, directory),
     )
     _write(file, text, directory)
     return file
@@ -147,12 +148,16 @@ def _reference(path: Path, directory: Path) -> str:
     return inside if "/" in inside else f"./{inside}"  # without a slash it would be the stem of one of ours
 
 
-def _probe(text: str) -> str:
+def _probe(text: str, directory: Path) -> str:
     kind, _, address = text.partition(":")
     _word(kind, "probe", _PROBES)
     if not address and kind != "ping":
         raise UsageError(f"probe {text!r} names no address; like `tcp:{{host}}:22`")
-    return f"probe: {kind}" + (f", address: {_quoted(address)}" if address else "")
+    if kind == "playbook":
+        _playbook(check := Path(address))
+        address = _reference(check, directory)
+    samples = "samples: 1, min_ok: 1" if kind == "playbook" else "samples: 3, interval: 1s, min_ok: 3"
+    return f"probe: {kind}" + (f", address: {_quoted(address)}" if address else "") + f", {samples}"
 
 
 def _parameter(text: str) -> str:
@@ -182,7 +187,7 @@ executor: {{playbook: {_quoted(said["playbook"])}}}
 foreign: true
 phases:
   apply: {{timeout: {said["timeout"]}}}
-  verify: {{timeout: {_LOOKING}s, {said["probe"]}, samples: 3, interval: 1s, min_ok: 3}}
+  verify: {{timeout: {_LOOKING}s, {said["probe"]}}}
 duration: {{expected: {said["timeout"]}, deadline: {said["deadline"]}}}
 """
 

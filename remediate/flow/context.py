@@ -12,7 +12,7 @@ from remediate.audit.journal import EmergencyJournal
 from remediate.config import Settings
 from remediate.errors import UsageError
 from remediate.flow.look import looker
-from remediate.flow.phases import PhaseContext
+from remediate.flow.phases import PhaseContext, proved_by_playbook
 from remediate.flow.record import RunRecord
 from remediate.guard.killswitch import KillSwitch
 from remediate.guard.locks import DeviceLocks
@@ -75,6 +75,7 @@ def phase_context(
         look=looker(parts.probe_for, plan, run, parts.inventory, parts.clock),
         clock=parts.clock,
         playbook=parts.catalog.playbook(plan),
+        check=parts.catalog.check_playbook(plan) if proved_by_playbook(plan) else None,
         inventory=parts.inventory.path,
         run_dir=parts.run_dir(run),
         secrets=_secret_values(parts.secrets, plan.secrets),

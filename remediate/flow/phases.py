@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from remediate.flow.record import RunRecord
 from remediate.model.driver import Perform, Purpose
 from remediate.model.entry import Kind
 from remediate.model.plan import Phase, Plan
-from remediate.model.result import PhaseResult, Status, Step
+from remediate.model.result import Observation, PhaseResult, Status, Step
 from remediate.model.run import State
 from remediate.ports import Clock, PhaseOrder, Session, StopCheck
 
@@ -27,6 +27,8 @@ _STATES = {
     Phase.VERIFY: State.VERIFYING,
     Phase.ROLLBACK: State.ROLLING_BACK,
 }
+#: Phases that only look.
+_LOOKS = (Phase.PRECHECK, Phase.VERIFY)
 #: Seconds a phase gets when the plan does not say (precheck of a foreign playbook).
 _DEFAULT_TIMEOUT = 60
 
@@ -41,6 +43,8 @@ class PhaseContext:
     look: Look
     clock: Clock
     playbook: Path
+    #: The playbook that looks, for a foreign plan that is proved by one.
+    check: Path | None
     inventory: Path
     run_dir: Path
     secrets: Mapping[str, str]
@@ -91,16 +95,44 @@ def _carry_out(context: PhaseContext, move: Perform) -> PhaseResult:
             Kind.STEP_END, {"phase": move.phase.value, "attempt": move.number, **step.as_json()}
         )
 
-    return context.session.carry_out(
+    result = context.session.carry_out(
         _order(context, move), on_step=on_step, should_stop=_stop_check(context, move)
     )
+    return _as_look(context, result) if _is_foreign_check(context.plan, move) else result
 
 
 def _looks_by_itself(plan: Plan, move: Perform) -> bool:
     """Whether a native probe does this phase, without the executor that made the change."""
     if plan.foreign:
-        return move.phase in (Phase.PRECHECK, Phase.VERIFY)
+        return move.phase in _LOOKS and not proved_by_playbook(plan)
     return move.phase is Phase.VERIFY and plan.verify.probe != "playbook" and move.purpose is Purpose.APPLY
+
+
+def proved_by_playbook(plan: Plan) -> bool:
+    """Whether an operator's own check playbook says if a foreign playbook is needed and has helped."""
+    return plan.foreign and plan.verify.probe == "playbook"
+
+
+def _is_foreign_check(plan: Plan, move: Perform) -> bool:
+    return proved_by_playbook(plan) and move.phase in _LOOKS
+
+
+def _as_look(context: PhaseContext, result: PhaseResult) -> PhaseResult:
+    """A check that failed has seen the fault; only one that could not be carried out has seen nothing."""
+    if result.status not in (Status.OK, Status.FAILED):
+        return result
+    ok = result.status is Status.OK
+    name = context.check.name if context.check is not None else ""
+    seen = Observation(
+        name=name, expected="every task succeeds", observed="so it is" if ok else result.reason, ok=ok
+    )
+    return replace(
+        result,
+        status=Status.OK,
+        reason=f"the check {name} finds the target {'healthy' if ok else 'not healthy: ' + result.reason}",
+        healthy=ok,
+        observations=(seen,),
+    )
 
 
 def _stop_check(context: PhaseContext, move: Perform) -> StopCheck:
@@ -117,7 +149,7 @@ def _order(context: PhaseContext, move: Perform) -> PhaseOrder:
         run_id=run.id,
         phase=move.phase,
         attempt=move.number,
-        playbook=context.playbook,
+        playbook=context.check if context.check and move.phase in _LOOKS else context.playbook,
         inventory=context.inventory,
         target=run.request.target,
         allowed=tuple(dict.fromkeys((*run.hosts, run.vantage, *here))),

@@ -69,8 +69,8 @@ class Site:
         (self.project / "inventory").mkdir()
         (self.project / "inventory" / "hosts.yml").write_text(json.dumps({"web": {"hosts": hosts}}))
 
-    def wrap(self, playbook: Path, *more: str) -> subprocess.CompletedProcess[str]:
-        probe = f"http:http://{{host}}:{self.port}/healthz"
+    def wrap(self, playbook: Path, *more: str, probe: str = "") -> subprocess.CompletedProcess[str]:
+        probe = probe or f"http:http://{{host}}:{self.port}/healthz"
         return self(
             *(
                 "catalog",
@@ -120,3 +120,23 @@ def test_a_healthy_service_is_left_alone_and_one_that_stays_broken_is_a_failure(
 
     assert done.returncode == 2, done.stdout + done.stderr
     assert "no rollback" in done.stdout
+
+
+def test_an_operators_own_check_playbook_can_be_the_proof(site):
+    check = site.project / "check.yml"
+    check.write_text(
+        "- hosts: web\n  gather_facts: false\n  tasks:\n"
+        "    - command: test -e {{ web_root }}/healthz\n      changed_when: false\n"
+    )
+    wrapped = site.wrap(FOREIGN / "all_hosts.yml", probe=f"playbook:{check}")
+    assert wrapped.returncode == 0, wrapped.stderr
+
+    first = site("run", "APP-WEB-HUNG", "--target", "web1", "--yes")
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert json.loads(site("runs", "show", "last", "-o", "json").stdout)["outcome"] == "recovered"
+
+    again = site("run", "APP-WEB-HUNG", "--target", "web1", "--yes", "--check")
+
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "healthy" in again.stdout
+    assert list(site.roots["web2"].iterdir()) == []

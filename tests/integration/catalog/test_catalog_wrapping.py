@@ -206,7 +206,7 @@ def test_titles_group_and_time_may_be_given(project, playbook):
         ({"probe": "htpp:x"}, "did you mean 'http'?"),
         ({"probe": "http"}, "names no address"),
         ({"probe": "tcp:{{ host }}"}, "no plan was written"),
-        ({"probe": "playbook:check.yml"}, "probe 'playbook' is not one of http, tcp, ping, segment"),
+        ({"probe": "playbook:/nowhere/check.yml"}, "/nowhere/check.yml: there is no such playbook"),
         ({"parameters": ["ansible_user:str"]}, "is a name that Ansible or the toolkit keeps"),
         ({"parameters": ["remediate_phase:str"]}, "is a name that Ansible or the toolkit keeps"),
         ({"parameters": ["hostvars"]}, "is a name that Ansible or the toolkit keeps"),
@@ -262,7 +262,12 @@ def test_a_plan_that_is_there_is_not_overwritten(project, playbook):
         ("arming: approve", "arming: auto", "starts at observe or approve"),
         ("  apply:", "  rollback: {timeout: 1m}\n  apply:", "has no phases, so no `rollback` either"),
         ("  apply:", "  precheck: {timeout: 1m}\n  apply:", "has no phases, so no `precheck` either"),
-        ("probe: ping", "probe: playbook", "proved by http, tcp, ping or segment, not by a playbook"),
+        ("probe: ping", "probe: playbook", "a check playbook looks once: `samples` and `min_ok` are 1"),
+        (
+            "probe: ping",
+            "probe: playbook, address: ./gone.yml",
+            "which is no playbook; name the one that looks",
+        ),
     ],
 )
 def test_a_wrapped_plan_stays_within_its_bounds(project, playbook, old, new, message):
