@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 import click
+
+
+def terminal_columns(otherwise: int) -> int:
+    """How wide the terminal is. (`shutil` says it too, and brings every archive format along.)"""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(1).columns or otherwise
+    except OSError:
+        return otherwise
 
 
 class LazyGroup(click.Group):

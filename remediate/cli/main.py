@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from pathlib import Path
 
 import click
 
 from remediate import __version__
-from remediate.cli.lazy import LazyGroup
+from remediate.cli.lazy import LazyGroup, terminal_columns
 from remediate.cli.session import Session
 from remediate.errors import ExitCode, RemediateError
 
@@ -39,17 +38,19 @@ COMMANDS = {
 @click.group(
     cls=LazyGroup,
     commands_at=COMMANDS,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "terminal_width": min(terminal_columns(100), 100),
+    },
 )
 @click.option(
     "--config",
-    type=click.Path(path_type=Path),
     metavar="FILE",
     help="Settings file; otherwise remediate.toml here or in a directory above.",
 )
 @click.version_option(__version__, prog_name="remediate")
 @click.pass_context
-def cli(ctx: click.Context, config: Path | None) -> None:
+def cli(ctx: click.Context, config: str | None) -> None:
     """Bring a broken service back, and prove it.
 
     A fault CODE says what is wrong (SEC-SESS-STALE), a TARGET is one exact host of your inventory.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
+from remediate.cli.lazy import terminal_columns
 from remediate.report.layout import table
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,5 +44,5 @@ def show_table(
 
 
 def columns() -> int:
-    """How wide the terminal is; as wide as a terminal mostly is when there is none."""
-    return max(60, min(shutil.get_terminal_size((110, 40)).columns, 160))
+    """How wide the terminal is, within reason; a usual width when there is none."""
+    return max(60, min(terminal_columns(110), 160))

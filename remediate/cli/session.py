@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,15 +16,17 @@ if TYPE_CHECKING:
 class Session:
     """One call of the command line."""
 
-    def __init__(self, config: Path | None) -> None:
+    def __init__(self, config: str | None) -> None:
         self.config = config
 
     @cached_property
     def settings(self) -> Settings:
         """The settings, read at their first use so that `--help` works with broken ones."""
+        from pathlib import Path  # a seventh of the start of `--help`, which needs none
+
         from remediate.config import load_settings
 
-        return load_settings(self.config)
+        return load_settings(None if self.config is None else Path(self.config))
 
     @cached_property
     def identity(self) -> Identity:

@@ -191,5 +191,5 @@ ACTS = (_a_fault, _what_would_happen, _recovery, _unsafe_requests, _wrong_fix, _
 
 
 def _bold(text: str) -> str:
-    plain = not sys.stdout.isatty() or bool(os.environ.get("NO_COLOR"))
-    return text if plain else f"\033[1m{text}\033[0m"
+    wanted = sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
+    return f"\033[1m{text}\033[0m" if wanted and not os.environ.get("NO_COLOR") else text
