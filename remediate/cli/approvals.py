@@ -11,11 +11,12 @@ from remediate.app import build_parts, open_store
 from remediate.audit.ledger import LedgerReader
 from remediate.cli.follow import Follower
 from remediate.cli.lazy import LazyGroup
-from remediate.cli.output import output_option, show, show_table
+from remediate.cli.output import clipped, output_option, show, show_table
 from remediate.cli.run import print_run
 from remediate.cli.session import Session
 from remediate.cli.trail import find_run, reading
 from remediate.control import Desk
+from remediate.errors import AuditError
 from remediate.flow import people
 from remediate.flow.decision import REVIEW
 from remediate.guard.identity import Action
@@ -72,14 +73,15 @@ def list_approvals(session: Session, output: str) -> None:
             one["target"],
             one["risk"],
             one["asked_by"],
-            one["reason"],
+            one["expires_at"][:19],
+            clipped(one["reason"] or "no reason given", 60),
         )
         for one in waiting
     ]
     show_table(
         waiting,
         output,
-        ("run", "waits for", "code", "target", "risk", "asked by", "reason"),
+        ("run", "waits for", "code", "target", "risk", "asked by", "until", "because"),
         rows,
         empty="nothing waits for a second person",
     )
@@ -88,13 +90,14 @@ def list_approvals(session: Session, output: str) -> None:
 def _approval(ledger: LedgerReader, run: Run) -> dict[str, Any]:
     asked = ledger.entries(run_id=run.id, kinds=(Kind.APPROVAL_REQUESTED,))
     expires = str(asked[-1].data["expires_at"]) if asked else ""
-    return {**_facts(run), "waits_for": "approval", "reason": run.reason, "expires_at": expires}
+    return {**_facts(run), "waits_for": "approval", "needed": run.reason, "expires_at": expires}
 
 
 def _review(ledger: LedgerReader, run_id: str) -> dict[str, Any]:
     run = ledger.run(run_id)
-    facts = _facts(run) if run else {"run": run_id, "code": "", "target": "", "risk": "", "asked_by": ""}
-    return {**facts, "waits_for": "review", "reason": ledger.flag(REVIEW, run_id), "expires_at": ""}
+    if run is None:
+        raise AuditError(f"run {run_id} waits for a review and is not recorded; run `remediate audit verify`")
+    return {**_facts(run), "waits_for": "review", "needed": "a review by somebody else", "expires_at": ""}
 
 
 def _facts(run: Run) -> dict[str, Any]:
@@ -105,6 +108,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "risk": run.risk,
         "asked_by": run.request.actor.id,
         "plan_hash": run.plan_hash,
+        "reason": run.request.reason,
     }
 
 

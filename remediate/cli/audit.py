@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from remediate.cli.lazy import LazyGroup
-from remediate.cli.output import output_option, show, show_table
+from remediate.cli.output import clipped, output_option, show, show_table
 from remediate.cli.session import Session
 from remediate.errors import ExitCode, UsageError
 from remediate.model.entry import Entry, Kind
@@ -90,8 +90,8 @@ def list_entries(
 
 def _row(entry: Entry) -> tuple[str, ...]:
     data = json.dumps(dict(entry.data), ensure_ascii=False)
-    short = data if len(data) <= 160 else f"{data[:159]}…"
-    return str(entry.seq), entry.ts[:19] + "Z", entry.kind.value, entry.actor.id, entry.target, short
+    moment = entry.ts[:19] + "Z"
+    return str(entry.seq), moment, entry.kind.value, entry.actor.id, entry.target, clipped(data, 160)
 
 
 @click.command("show")

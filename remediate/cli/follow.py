@@ -152,7 +152,7 @@ def print_end(run: Run) -> None:
     if run.outcome is not None:
         tone = _OUTCOME_TONES.get(run.outcome, "bad")
     word = run.outcome.value if run.outcome else run.state.value
-    click.secho(f"outcome   {word}", fg=_COLOURS.get(tone), bold=True)
+    click.secho(f"{'outcome' if run.outcome else 'state':<10}{word}", fg=_COLOURS.get(tone), bold=True)
     click.echo(f"reason    {one_line(run.reason)}")
     restored = between_ms(run.request.detected_at or run.accepted_at, run.restored_at)
     if restored is not None:

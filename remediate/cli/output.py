@@ -46,3 +46,8 @@ def show_table(
 def columns() -> int:
     """How wide the terminal is, within reason; a usual width when there is none."""
     return max(60, min(terminal_columns(110), 160))
+
+
+def clipped(text: str, longest: int) -> str:
+    """The text, cut to so many characters; the whole of it is in `-o json`."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

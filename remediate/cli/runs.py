@@ -6,7 +6,7 @@ import click
 
 from remediate.cli.follow import Follower
 from remediate.cli.lazy import LazyGroup
-from remediate.cli.output import columns, output_option, show, show_table
+from remediate.cli.output import clipped, columns, output_option, show, show_table
 from remediate.cli.run import print_run
 from remediate.cli.session import Session
 from remediate.cli.trail import find_run, reading, report_of
@@ -63,7 +63,14 @@ def list_runs(
     with reading(session.settings) as ledger:
         found = ledger.runs(open_only=open_only, code=code and code.upper(), target=target, limit=limit)
     rows = [
-        (run.id, run.accepted_at[:19] + "Z", run.request.code, run.request.target, _end_of(run), run.reason)
+        (
+            run.id,
+            run.accepted_at[:19] + "Z",
+            run.request.code,
+            run.request.target,
+            _end_of(run),
+            clipped(run.reason, 60),
+        )
         for run in found
     ]
     show_table(

@@ -50,7 +50,7 @@ def add(session: Session, name: str, role: str, output: str) -> None:
       remediate tokens add bob --role approver
     """
     text = _change(session, "tokens add", lambda known: known.add(name, Role(role)), name=name, role=role)
-    _show_text(text, name, output)
+    _show_text(session, text, name, output)
 
 
 @click.command("list")
@@ -85,7 +85,9 @@ def rotate(session: Session, name: str, output: str) -> None:
     Example:
       remediate tokens rotate bob
     """
-    _show_text(_change(session, "tokens rotate", lambda known: known.rotate(name), name=name), name, output)
+    _show_text(
+        session, _change(session, "tokens rotate", lambda known: known.rotate(name), name=name), name, output
+    )
 
 
 @click.command()
@@ -112,13 +114,9 @@ def _change(session: Session, command: str, change: Callable[[Any], str | None],
     return text or ""
 
 
-def _show_text(text: str, name: str, output: str) -> None:
-    show(
-        {"name": name, "token": text},
-        output,
-        lines=lambda: [
-            text,
-            f"this is the only time the token of {name} is shown; keep it in a file with mode 0600 and name "
-            "that file in REMEDIATE_TOKEN_FILE",
-        ],
+def _show_text(session: Session, text: str, name: str, output: str) -> None:
+    show({"name": name, "token": text}, output, lines=lambda: [text])
+    session.note(
+        f"this is the only time the token of {name} is shown; keep it in a file with mode 0600 and name that "
+        "file in REMEDIATE_TOKEN_FILE"
     )

@@ -210,6 +210,7 @@ def test_a_dangerous_run_waits_for_a_second_person_who_has_the_role(site: Site) 
 
     assert held.code == 5
     assert "remediate approvals approve" in held.out
+    assert "web1" in site.remediate("approvals", "list").out
     waiting = site.remediate("approvals", "list", "-o", "json").json()
     assert [one["waits_for"] for one in waiting] == ["approval"]
     run_id = waiting[0]["run"]
