@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-import threading
+from typing import NoReturn
 
 import click
 
@@ -74,16 +75,20 @@ def _wanted_colour() -> bool | None:
     return True if os.environ.get("FORCE_COLOR") else None
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line and end with its exit code."""
     code = call(sys.argv[1:])
-    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
-        # The engine's thread of a case that waits for a person sleeps until the approval expires, and the
-        # interpreter would wait for it. Everything that has to be durable is, and every lock is given back.
+    try:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    except BrokenPipeError:
+        pass  # whoever read our output has left (`| head`); nobody is there to be told
+    except OSError:  # the output is not whole, so it did not succeed
+        code = code or int(ExitCode.INTERNAL)
+    # Not `sys.exit`: the engine's thread of a case that waits for a person sleeps until the approval
+    # expires, and the interpreter would wait for it. All that has to be durable is, every lock is given
+    # back; what is left out is tidying, a sixth of the time of a short command.
+    os._exit(code)
 
 
 def call(arguments: list[str]) -> int:
@@ -100,13 +105,19 @@ def call(arguments: list[str]) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has left (`| head`); nobody is there to be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.OK)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        click.echo(f"error: there is no space left ({error}); free some, then run it again", err=True)
+        return int(ExitCode.INTERNAL)
     return int(answer or 0)
 
 
 def _explain_usage(error: click.ClickException) -> None:
+    if error.format_message().startswith("Usage:"):  # a group without a command: its help is the answer
+        click.echo(error.format_message())
+        return
     click.echo(f"error: {error.format_message()}", err=True)
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(f"`{error.ctx.command_path} --help` shows what it takes", err=True)

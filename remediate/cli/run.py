@@ -64,8 +64,9 @@ def run(
     request = read_request(
         identity, code, target, pairs, check=check, diff=diff, reason=reason, break_glass=break_glass
     )
-    if session.on_terminal() and not yes:
-        _ask(session, request)
+    if session.on_terminal() and not yes and not _agreed(session, request):
+        click.echo("nothing was started")
+        return int(ExitCode.REFUSED)
     if no_wait:
         return _hand_in(session, request, output)
     follower = Follower(session, quiet_output=output != "table")
@@ -83,8 +84,8 @@ def print_run(session: Session, done: Run, output: str) -> int:
     return end_code(done)
 
 
-def _ask(session: Session, request: Request) -> None:
-    """Show what is about to happen and let the person say no."""
+def _agreed(session: Session, request: Request) -> bool:
+    """Show what is about to happen, and whether the person wants it."""
     outlook = look_ahead(session.settings, request)
     for line in plan_lines(outlook):
         click.echo(line)
@@ -93,7 +94,7 @@ def _ask(session: Session, request: Request) -> None:
     if outlook.decision.verdict is not Ruling.RUN:
         click.secho(f"         {outlook.decision.verdict.value}: {outlook.decision.reason}", fg="yellow")
     question = "dry run, nothing is changed; go on?" if request.check else "go on?"
-    click.confirm(question, abort=True)
+    return click.confirm(question)
 
 
 def _hand_in(session: Session, request: Request, output: str) -> int:

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "remediate")
@@ -350,3 +351,27 @@ def test_a_second_run_is_handed_to_the_worker_of_the_first(site: Site) -> None:
     assert running.returncode == 0, out + err
     assert second.code == 3
     assert "is open" in second.out
+
+
+def test_on_a_terminal_it_shows_the_plan_and_asks_before_it_acts(site: Site) -> None:
+    site.plan("APP-WEB-DOWN")
+    terminal = pexpect.spawn(
+        COMMAND,
+        ["run", "APP-WEB-DOWN", "-t", "web1"],
+        cwd=str(site.directory),
+        env=site.environment(),
+        encoding="utf-8",
+        timeout=60,
+    )
+
+    terminal.expect("target   web1")
+    terminal.expect("no rollback|cannot be taken back")
+    terminal.expect("guards   [0-9]+ of [0-9]+ pass")
+    terminal.expect("go on")
+    terminal.sendline("n")
+    terminal.expect("nothing was started")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+
+    assert terminal.exitstatus == 3
+    assert site.remediate("runs", "list", "-o", "json").json() == []
