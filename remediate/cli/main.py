@@ -104,7 +104,7 @@ def call(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
+    except SystemExit:  # how click ends when whoever reads our output has left (`| head`)
         return int(ExitCode.OK)
     except OSError as error:
         if error.errno != errno.ENOSPC:
