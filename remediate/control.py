@@ -13,6 +13,7 @@ import os
 import socket
 import socketserver
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -324,6 +325,11 @@ def connect(settings: Settings, *, note: Callable[[str], None] = lambda _: None)
     `note` is told what a starting worker found. An embedded worker ends only when nothing that it
     took up is under way any more.
     """
+    if sys.platform != "linux":
+        raise errors.UsageError(
+            f"plans run on Linux only, and this is {sys.platform}: a run's processes could not be kept "
+            "together here; `catalog`, `explain` and `audit verify` work"
+        )
     deadline = time.monotonic() + _PATIENCE
     with ExitStack() as stack:
         while True:

@@ -30,7 +30,7 @@ from remediate.model.plan import (
 )
 from remediate.model.result import Observation, PhaseResult, Status, Step
 from remediate.model.run import Request, Run
-from remediate.ports import PhaseOrder, Session, StepSink, StopCheck, Transaction
+from remediate.ports import PhaseOrder, Session, StepSink, StopCheck, Transaction, Work
 
 T = TypeVar("T")
 
@@ -236,6 +236,10 @@ class FakeExecutor:
             for phase, answers in {**HELPS, **(script or {})}.items()
         }
 
+    def answers(self, phase: Phase, *script: Script) -> None:
+        """Change what it does for a phase from now on."""
+        self._script[phase] = list(script)
+
     @property
     def phases(self) -> list[Phase]:
         """The phases it carried out, in order."""
@@ -325,6 +329,37 @@ class FakeCatalog:
     def check_playbook(self, plan: Plan) -> Path:
         """Another path nobody opens."""
         return Path(f"/nowhere/playbooks/{plan.verify.address}")
+
+
+class InlineEngine:
+    """Decides and drives in the caller's thread, as soon as it is told to start."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._failures: dict[str, BaseException] = {}
+
+    def start(self, run_id: str) -> None:
+        """Begin, or go on with, a recorded run."""
+        run = self._work.run(run_id)
+        if run.closed:
+            return
+        try:
+            state = self._work.decide(run_id)
+            if state.under_way:
+                self._work.drive(run_id)
+        except Exception as error:  # noqa: BLE001 - whatever it is, somebody asks for it with `failure`
+            self._failures[run_id] = error
+
+    def decision_changed(self, run_id: str) -> None:
+        """Look again."""
+        self.start(run_id)
+
+    def failure(self, run_id: str) -> BaseException | None:
+        """What stopped the work on a run."""
+        return self._failures.get(run_id)
+
+    def close(self) -> None:
+        """Nothing is under way."""
 
 
 # --- builders ------------------------------------------------------------------------------------------

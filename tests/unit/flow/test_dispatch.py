@@ -178,7 +178,7 @@ def test_a_trail_that_fails_during_apply_is_followed_by_rollback_and_the_journal
         desk.ledger.fail()
         return PhaseResult(status=Status.OK, changed=True)
 
-    desk.executor._script[Phase.APPLY] = [breaks]
+    desk.executor.answers(Phase.APPLY, breaks)
     run = desk.ask()
 
     desk.dispatcher.drive(run.id)
@@ -201,11 +201,11 @@ def test_an_interrupted_run_goes_on_from_its_record(tmp_path):
     def crash(order):
         raise KeyboardInterrupt
 
-    desk.executor._script[Phase.APPLY] = [crash]
+    desk.executor.answers(Phase.APPLY, crash)
     run = desk.ask()
     with pytest.raises(KeyboardInterrupt):
         desk.dispatcher.drive(run.id)
-    desk.executor._script[Phase.APPLY] = [PhaseResult(status=Status.OK, changed=True)]
+    desk.executor.answers(Phase.APPLY, PhaseResult(status=Status.OK, changed=True))
 
     outcome = desk.dispatcher.drive(run.id)
 
@@ -222,8 +222,8 @@ def test_a_cancel_stops_before_the_next_step_and_takes_back_what_was_done(tmp_pa
         people.cancel(desk.parts, run.id, BOB, "wrong host")
         return PhaseResult(status=Status.CANCELLED, reason="cancelled by bob: wrong host", steps=1)
 
-    desk.executor._script[Phase.APPLY] = [cancelled]
-    desk.executor._script[Phase.VERIFY] = [PhaseResult(status=Status.OK, observations=seen(True))]
+    desk.executor.answers(Phase.APPLY, cancelled)
+    desk.executor.answers(Phase.VERIFY, PhaseResult(status=Status.OK, observations=seen(True)))
 
     desk.dispatcher.drive(run.id)
 
@@ -335,7 +335,7 @@ def test_a_foreign_playbook_is_looked_at_before_and_after_by_the_probe(tmp_path)
         desk.probe.ok = True
         return PhaseResult(status=Status.OK, changed=True, steps=1)
 
-    desk.executor._script[Phase.APPLY] = [heals]
+    desk.executor.answers(Phase.APPLY, heals)
 
     run = desk.play(params={"unit": "nginx"})
 
@@ -347,7 +347,7 @@ def test_a_foreign_playbook_is_looked_at_before_and_after_by_the_probe(tmp_path)
 
 def test_a_foreign_playbook_that_changes_nothing_never_recovers(tmp_path):
     desk = Desk(tmp_path / "home", plan=FOREIGN, probe=FakeProbe(ok=False))
-    desk.executor._script[Phase.APPLY] = [PhaseResult(status=Status.OK, changed=True, steps=1)]
+    desk.executor.answers(Phase.APPLY, PhaseResult(status=Status.OK, changed=True, steps=1))
 
     run = desk.play()
 
@@ -363,7 +363,7 @@ def test_the_raw_trigger_and_the_snapshot_are_files_not_variables(desk):
         seen_files["snapshot"] = (order.run_dir / "snapshot.json").read_text()
         return PhaseResult(status=Status.OK, changed=True)
 
-    desk.executor._script[Phase.APPLY] = [look]
+    desk.executor.answers(Phase.APPLY, look)
 
     run = desk.play(raw='{"labels": "{{ 7*7 }}"}')
 
