@@ -240,14 +240,17 @@ def checkpoint(session: Session) -> None:
         click.echo(f"{state.name}: {state.error or f'holds size {state.size}'}")
 
 
-@click.group(cls=LazyGroup, commands_at=KEY_COMMANDS)
-def keys() -> None:
-    """Signing keys: list, rotate, revoke.
+@click.group(cls=LazyGroup, commands_at=KEY_COMMANDS, invoke_without_command=True)
+@click.pass_context
+def keys(ctx: click.Context) -> None:
+    """Signing keys: list, rotate, revoke; alone it lists them.
 
     \b
     Example:
       remediate audit keys list > vkeys
     """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_keys, output="table")
 
 
 @click.command("list")

@@ -80,6 +80,7 @@ def test_a_key_is_rotated_and_revoked_on_record(ask: Ask) -> None:
 
     assert after[0] == before[0]
     assert len(after) == 3
+    assert ask("audit", "keys")[1].split() == after
     kinds = as_json(ask("audit", "list", "--kind", "key.rotate", "--kind", "key.revoke", "-o", "json"))
     assert {one["kind"] for one in kinds} == {"key.rotate", "key.revoke"}
     assert {one["actor"]["type"] for one in kinds} == {"operator"}
