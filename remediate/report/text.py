@@ -86,8 +86,10 @@ def _approved_by(report: RunReport, lang: str) -> str:
     granted = [one for one in report.decisions if one.what == "granted"]
     if granted:
         return ", ".join(f"{one.by} ({one.data.get('role', '')})" for one in granted)
-    asked = any(one.what == "requested" for one in report.decisions)
-    return say(lang, "none_yet" if asked else "nobody_needed")
+    if any(one.what == "requested" for one in report.decisions):
+        return say(lang, "none_yet")
+    # Of a run that was never allowed to start nobody can say whether somebody would have had to agree.
+    return say(lang, "nobody_needed") if report.run.started_at else ""
 
 
 def _times(report: RunReport, lang: str) -> Iterator[str]:
