@@ -7,10 +7,11 @@ One worker per state directory holds `worker.lock`. `Worker` is that worker, whe
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from remediate.catalog import load_catalog
 from remediate.config import EnvironmentSecrets, Settings
 from remediate.content import ContentRoots
 from remediate.dispatch import Dispatcher
-from remediate.errors import UsageError, WorkerError
+from remediate.errors import RemediateError, UsageError, WorkerError
 from remediate.executors.playbook import PlaybookExecutor
 from remediate.flow.context import Parts
 from remediate.guard.identity import Tokens
@@ -34,7 +35,12 @@ from remediate.model.run import Run
 from remediate.ports import Catalog, Engine, Ledger
 from remediate.probes import probe_for
 
+#: An empty hour is stated by a signed entry, so that it is no gap.
 HEARTBEAT_SECONDS = 3600.0
+#: Seconds between two looks at the runs that wait for a person.
+LOOK_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class SystemClock:
@@ -174,7 +180,8 @@ class Worker:
             stack.callback(engine.close)
             worker = cls(parts, engine, dispatcher)
             worker._take_up()
-            stack.enter_context(_heartbeat(store))
+            stack.enter_context(_every(HEARTBEAT_SECONDS, store.heartbeat, "heartbeat"))
+            stack.enter_context(_every(LOOK_SECONDS, worker._judge_again, "waiting runs"))
             yield worker
 
     def _take_up(self) -> None:
@@ -184,21 +191,30 @@ class Worker:
         for run in recovered.resume:
             self.engine.start(run.id)
 
+    def _judge_again(self) -> None:
+        """Look at the runs whose wait is over, however that came to be known."""
+        for run_id in self.dispatcher.due():
+            self.engine.start(run_id)
+
     def busy(self) -> bool:
         """Whether runs are under way that ending this process would interrupt."""
         return any(run.state.under_way for run in self.parts.ledger.runs(open_only=True))
 
 
 @contextmanager
-def _heartbeat(store: AuditStore) -> Iterator[None]:
-    """Sign an entry every hour, so that an empty period is a statement and not a gap."""
+def _every(seconds: float, act: Callable[[], object], name: str) -> Iterator[None]:
+    """Do something again and again, in a thread of its own, for as long as the context lasts."""
     over = threading.Event()
 
-    def beat() -> None:
-        while not over.wait(HEARTBEAT_SECONDS):
-            store.heartbeat()
+    def repeat() -> None:
+        while not over.wait(seconds):
+            try:
+                act()
+            except RemediateError as error:
+                # The next turn tries again; what cannot be recorded is never done.
+                log.warning("%s: %s", name, error)
 
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread = threading.Thread(target=repeat, name=name, daemon=True)
     thread.start()
     try:
         yield

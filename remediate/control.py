@@ -122,7 +122,7 @@ class LocalDesk:
 
     def _look_again(self, run: Run) -> Run:
         if not run.state.under_way:
-            self._worker.engine.decision_changed(run.id)
+            self._worker.engine.start(run.id)
         return run
 
 

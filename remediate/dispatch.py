@@ -72,9 +72,10 @@ class Dispatcher:
         """The run as recorded."""
         return self.parts.run(run_id)
 
-    def seconds_to_wait(self, run_id: str) -> float:
-        """How long a request may go on waiting for its approval."""
-        return decision.seconds_to_wait(self.parts, self.parts.run(run_id))
+    def due(self) -> tuple[str, ...]:
+        """Runs that wait for a person and have to be judged again: somebody decided, or the time is over."""
+        waiting = self.parts.ledger.runs(open_only=True)
+        return tuple(run.id for run in waiting if decision.is_due(self.parts, run))
 
     def recover(self) -> recovery.Recovered:
         """Take up what a crash left: merge the emergency journal, list runs that must go on."""

@@ -29,7 +29,6 @@ APPLICATION_VERSION = "1"
 POLL_SECONDS = 0.1
 #: Ends of a workflow after which its run has to be started anew when it is still open.
 _DEAD = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
-_TOPIC = "approval"
 
 
 class DurableEngine:
@@ -74,11 +73,9 @@ class DurableEngine:
         @DBOS.workflow(name="case", max_recovery_attempts=1000)
         def case(run_id: str) -> None:
             crash_point(CrashPoint.CASE_STARTED)
-            state = State(decide(run_id))
-            while state is State.AWAITING_APPROVAL:
-                DBOS.recv(_TOPIC, timeout_seconds=self._work.seconds_to_wait(run_id))
-                state = State(decide(run_id))
-            if state is not State.CLOSED:
+            # A case that waits for a person ends here and is started again when there is something new:
+            # so nothing sleeps in a thread, and the wait outlives every worker.
+            if State(decide(run_id)).under_way:
                 self._enqueue(run_id)
                 crash_point(CrashPoint.RUN_ENQUEUED)
 
@@ -111,7 +108,10 @@ class DurableEngine:
         return f"{base}-{number}"
 
     def start(self, run_id: str) -> None:
-        """Begin, or go on with, a recorded run; calling it again for a living one changes nothing."""
+        """Begin, or go on with, a recorded run; one that waits is judged again.
+
+        Calling it again for a living one changes nothing.
+        """
         run = self._work.run(run_id)
         if run.closed:
             return
@@ -120,10 +120,6 @@ class DurableEngine:
                 DBOS.start_workflow(self._case, run_id)
         else:
             self._enqueue(run_id)
-
-    def decision_changed(self, run_id: str) -> None:
-        """Let a case that waits look again: somebody approved, rejected or cancelled."""
-        DBOS.send(self._live_id(f"{run_id}-case"), "look again", _TOPIC)
 
     def failure(self, run_id: str) -> BaseException | None:
         """What stopped the work on a run that is still open, if anything did."""

@@ -205,11 +205,10 @@ class Engine(Protocol):
     """Schedules runs durably; what to do comes from `dispatch`."""
 
     def start(self, run_id: str) -> None:
-        """Begin, or go on with, a recorded run; calling it again for a living one changes nothing."""
-        ...
+        """Begin, or go on with, a recorded run; one that waits is judged again.
 
-    def decision_changed(self, run_id: str) -> None:
-        """Let a run that waits look again: somebody approved, rejected or cancelled."""
+        Calling it again for a living one changes nothing.
+        """
         ...
 
     def failure(self, run_id: str) -> BaseException | None:
@@ -260,10 +259,6 @@ class Work(Protocol):
 
     def drive(self, run_id: str) -> Outcome:
         """Carry a decided run to its end from wherever it stands."""
-        ...
-
-    def seconds_to_wait(self, run_id: str) -> float:
-        """How long a request may go on waiting for its approval."""
         ...
 
     def run(self, run_id: str) -> Run:

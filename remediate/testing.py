@@ -350,10 +350,6 @@ class InlineEngine:
         except Exception as error:  # noqa: BLE001 - whatever it is, somebody asks for it with `failure`
             self._failures[run_id] = error
 
-    def decision_changed(self, run_id: str) -> None:
-        """Look again."""
-        self.start(run_id)
-
     def failure(self, run_id: str) -> BaseException | None:
         """What stopped the work on a run."""
         return self._failures.get(run_id)

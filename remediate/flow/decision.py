@@ -10,7 +10,7 @@ from typing import Any
 from remediate.flow.context import Parts
 from remediate.flow.gather import arming_of, gather, plan_hash, resolve_touches, resolve_vantage
 from remediate.flow.intake import understand
-from remediate.flow.times import parse_rfc3339, rfc3339
+from remediate.flow.times import rfc3339
 from remediate.guard.policy import Ruling
 from remediate.guard.policy import decision as decide
 from remediate.guard.policy import judge as ask_guards
@@ -97,12 +97,15 @@ def expiry_of(parts: Parts, run: Run) -> str:
     return str(asked[-1].data["expires_at"]) if asked else ""
 
 
-def seconds_to_wait(parts: Parts, run: Run) -> float:
-    """Seconds until nobody's yes counts any more, and a little, so that the next look is after that."""
-    expiry = expiry_of(parts, run)
-    if not expiry:
-        return 0.0
-    return max((parse_rfc3339(expiry) - parts.clock.now()).total_seconds(), 0.0) + 0.1
+def is_due(parts: Parts, run: Run) -> bool:
+    """Whether a run that waits has something new to be judged by: a person's word, or its expiry."""
+    if run.state is not State.AWAITING_APPROVAL:
+        return False
+    if rfc3339(parts.clock.now()) > expiry_of(parts, run):
+        return True
+    words = (Kind.APPROVAL_GRANTED, Kind.APPROVAL_REJECTED, Kind.RUN_CANCEL_REQUESTED)
+    newest = parts.ledger.entries(run_id=run.id, kinds=(*words, Kind.DECISION), newest_first=True, limit=1)
+    return bool(newest) and newest[0].kind in words
 
 
 def still_allowed(parts: Parts, run: Run) -> Close | None:
@@ -134,8 +137,8 @@ def _closed(parts: Parts, run: Run, outcome: Outcome, reason: str) -> Run:
 
 def _wait(parts: Parts, run: Run, plan: Plan, verdicts: Sequence[GuardVerdict], reason: str) -> Run:
     waiting = replace(run, state=State.AWAITING_APPROVAL, reason=reason)
-    if run.state is State.AWAITING_APPROVAL:
-        return run  # one of two approvals came; the request stands as it is
+    if run.state is State.AWAITING_APPROVAL:  # one of two approvals came: still not enough
+        return _store(parts, waiting, [_decision(waiting, "hold", verdicts, reason)])
     expires = parts.clock.now() + timedelta(seconds=parts.settings.approval_expiry)
     asked = _draft(
         waiting,
@@ -161,19 +164,7 @@ def _commit(
     """The decision, the plan it is about and the run's row, in one transaction."""
     verdict = {State.QUEUED: "run", State.AWAITING_APPROVAL: "hold"}.get(run.state, "refuse")
     drafts = [
-        _draft(
-            run,
-            Kind.DECISION,
-            {
-                "verdict": verdict,
-                "reason": reason,
-                "plan_hash": run.plan_hash,
-                "tier": run.tier,
-                "risk": run.risk,
-                "arming": run.arming,
-                "guards": [v.as_json() for v in verdicts],
-            },
-        ),
+        _decision(run, verdict, verdicts, reason),
         _draft(
             run,
             Kind.PLAN,
@@ -200,6 +191,22 @@ def _commit(
 
 def _end_wait(parts: Parts, run: Run, *more: Draft) -> Run:
     return _store(parts, run, [*more, _end_draft(run)])
+
+
+def _decision(run: Run, verdict: str, verdicts: Sequence[GuardVerdict], reason: str) -> Draft:
+    return _draft(
+        run,
+        Kind.DECISION,
+        {
+            "verdict": verdict,
+            "reason": reason,
+            "plan_hash": run.plan_hash,
+            "tier": run.tier,
+            "risk": run.risk,
+            "arming": run.arming,
+            "guards": [v.as_json() for v in verdicts],
+        },
+    )
 
 
 def _override(run: Run) -> Draft:

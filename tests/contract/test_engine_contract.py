@@ -132,7 +132,7 @@ def test_a_case_waits_for_its_approval_across_workers(parts, start):
     engine = start()
     engine.start(run.id)
     people.approve(parts, run.id, BOB, "approver", "yes")
-    engine.decision_changed(run.id)
+    engine.start(run.id)
 
     assert wait_for(parts, run.id, State.CLOSED).outcome is Outcome.RECOVERED
     assert [e.kind for e in parts.ledger.entries(run_id=run.id)].count(Kind.APPROVAL_REQUESTED) == 1

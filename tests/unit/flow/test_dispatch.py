@@ -250,6 +250,7 @@ def test_r3_waits_for_a_second_person_and_then_runs(tmp_path):
     assert run.exit_code == 5
 
     people.approve(desk.parts, run.id, BOB, "approver", "seen with the duty officer")
+    assert desk.dispatcher.due() == (run.id,)
     desk.dispatcher.decide(run.id)
     desk.dispatcher.drive(run.id)
 
@@ -260,12 +261,25 @@ def test_r3_waits_for_a_second_person_and_then_runs(tmp_path):
 def test_an_approval_that_does_not_come_is_a_no(tmp_path):
     desk = Desk(tmp_path / "home", plan=R3)
     run = desk.ask()
-    desk.clock.advance(desk.dispatcher.seconds_to_wait(run.id))
+    assert desk.dispatcher.due() == ()
+    desk.clock.advance(desk.parts.settings.approval_expiry + 1)
+    assert desk.dispatcher.due() == (run.id,)
 
     desk.dispatcher.decide(run.id)
 
     assert desk.parts.run(run.id).outcome is Outcome.REFUSED
     assert Kind.APPROVAL_EXPIRED in desk.kinds(run)
+
+
+def test_an_approval_that_does_not_count_leaves_the_run_waiting_and_is_judged_once(tmp_path):
+    desk = Desk(tmp_path / "home", plan=R3)
+    run = desk.ask()
+    people.approve(desk.parts, run.id, Actor(type="operator", id="uid:0(root)", auth="uid"), "operator", "")
+
+    desk.dispatcher.decide(run.id)
+
+    assert desk.parts.run(run.id).state is State.AWAITING_APPROVAL
+    assert desk.dispatcher.due() == ()
 
 
 def test_one_rejection_is_enough(tmp_path):
