@@ -295,6 +295,12 @@ def _default_ansible_cfg(around: Surroundings) -> Path | None:
     return own if own is not None and own.is_file() else None
 
 
+def _default_anchors(home: Path) -> tuple[str, ...]:
+    """Two anchors where the system has a log; naming one that is not there would only fail every hour."""
+    local = f"file:{home / 'anchors'}"
+    return (local, "syslog:/dev/log") if Path("/dev/log").exists() else (local,)
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="home",
@@ -356,8 +362,8 @@ SETTINGS: tuple[Setting, ...] = (
             read=_anchors,
             split=_by_comma,
         ),
-        default_text="`file:HOME/anchors`, `syslog:/dev/log`",
-        default=lambda around: (f"file:{around.home / 'anchors'}", "syslog:/dev/log"),
+        default_text="`file:HOME/anchors`, and `syslog:/dev/log` where there is one",
+        default=lambda around: _default_anchors(around.home),
         help="Where copies of signed checkpoints go. Only one that is not on this machine helps against "
         "somebody who holds the signing key.",
     ),

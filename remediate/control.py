@@ -259,7 +259,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def identify(self, token: str | None, uid: int) -> Identity:
         """Who is at the other end."""
-        return current_identity(self._tokens, token, environ={}, uid=uid, loginuid=None, tty=None)
+        return current_identity(self._tokens, token, uid=uid, loginuid=None, tty=None)
 
 
 def _peer_uid(connection: socket.socket) -> int:
@@ -311,7 +311,6 @@ def identify(settings: Settings) -> Identity:
     return current_identity(
         open_tokens(settings),
         own_token(settings),
-        environ={},
         uid=os.getuid(),
         loginuid=_login_uid(),
         tty=_terminal(),

@@ -85,6 +85,8 @@ class Finding:
     found: str
     #: The exit status it leads to.
     level: int = TAMPERED
+    #: Last entry concerned, where only a span can be named; None: `seq` is the very one.
+    last: int | None = None
 
     def __str__(self) -> str:
         where = "" if self.seq is None else f" entry {self.seq}"
@@ -141,13 +143,31 @@ class Report:
         return min(bad, key=lambda f: self.size if f.seq is None else f.seq, default=None)
 
     def add(
-        self, kind: str, expected: object, found: object, *, seq: int | None = None, level: int = TAMPERED
+        self,
+        kind: str,
+        expected: object,
+        found: object,
+        *,
+        seq: int | None = None,
+        last: int | None = None,
+        level: int = TAMPERED,
     ) -> None:
         """Keep a finding."""
         if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(Finding(seq, kind, _clip(expected), _clip(found), level))
+            self.findings.append(Finding(seq, kind, _clip(expected), _clip(found), level, last))
         else:
             self.more += 1
+
+    def _place(self, first: Finding) -> str:
+        """Where the first bad entry is: a signed root names a span, a broken chain often the very place."""
+        if first.seq is None:
+            return f"the log ({first.kind})"
+        if first.last is None or first.last == first.seq:
+            return f"entry {first.seq} ({first.kind})"
+        place = f"one of entries {first.seq}..{first.last} ({first.kind})"
+        breaks = [f.seq for f in self.findings if f.kind == "chain" and f.seq is not None]
+        within = [seq for seq in breaks if first.seq < seq <= first.last + 1]
+        return f"{place}; the chain breaks after entry {within[0] - 1}" if within else place
 
     def counted(self, prefix: str) -> int:
         """How many findings are of this kind."""
@@ -195,8 +215,7 @@ class Report:
         if len(self.findings) + self.more > 20:
             lines.append(f"  ... and {len(self.findings) + self.more - 20} more")
         if first := self.first_bad:
-            where = "the log" if first.seq is None else f"entry {first.seq}"
-            lines.append(f"first bad    {where} ({first.kind})")
+            lines.append(f"first bad    {self._place(first)}")
         span = "all of this bundle" if self.bundle else f"entries {self.start}..{self.proven_size - 1}"
         lines.append(f"proven       {span + ' by the signing key' if self.proven_size else 'nothing'}")
         if self.anchors_given:
@@ -1295,7 +1314,8 @@ def _check_heads(heads: list[Head], keys: Keys, scan: Scan, report: Report) -> l
         elif root != head.root:
             signed = base64.b64encode(head.root).decode()
             found = f"{base64.b64encode(root).decode()} (an entry in {proven}..{head.size - 1} was changed)"
-            report.add("tree.root", f"root {signed} at size {head.size}", found, seq=proven)
+            expected = f"root {signed} at size {head.size}"
+            report.add("tree.root", expected, found, seq=proven, last=head.size - 1)
         elif any(keys.believed(key, head.size) for key in signers):
             valid.append(head)
             proven = head.size

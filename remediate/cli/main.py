@@ -85,9 +85,8 @@ def main() -> NoReturn:
         pass  # whoever read our output has left (`| head`); nobody is there to be told
     except OSError:  # the output is not whole, so it did not succeed
         code = code or int(ExitCode.INTERNAL)
-    # Not `sys.exit`: the engine's thread of a case that waits for a person sleeps until the approval
-    # expires, and the interpreter would wait for it. All that has to be durable is, every lock is given
-    # back; what is left out is tidying, a sixth of the time of a short command.
+    # Not `sys.exit`: all that has to be durable is, and every lock is given back; what is left out is
+    # the interpreter's tidying, a sixth of the time of a short command.
     os._exit(code)
 
 

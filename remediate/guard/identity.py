@@ -225,25 +225,20 @@ def current_identity(
     tokens: Tokens,
     token_text: str | None,
     *,
-    environ: Mapping[str, str],
     uid: int,
     loginuid: int | None,
     tty: str | None,
 ) -> Identity:
     """Who is asking on this machine: the token's name, or the local user without one.
 
-    The token is the one given, else the first line of the file that `REMEDIATE_TOKEN_FILE` names.
-    One that is not known is refused and never falls back to the local user.
+    A token that is not known is refused and never falls back to the local user.
     """
     src = _source(loginuid, tty)
-    text = token_text
-    if text is None and (named := environ.get("REMEDIATE_TOKEN_FILE")):
-        text = read_token(Path(named))
-    if text is None:
+    if token_text is None:
         return Identity(
             id=f"uid:{uid}({_user_name(uid)})", roles=_local_roles(tokens, uid), auth="uid", src=src
         )
-    found = tokens.find(text.strip())
+    found = tokens.find(token_text.strip())
     if found is None:
         raise PermissionRefused(
             "this token is not known: it was revoked, rotated twice, or belongs elsewhere"

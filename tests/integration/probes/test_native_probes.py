@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from remediate.lab.recorder import Recorder
 from remediate.model.plan import VerifySpec
 from remediate.model.result import Observation
 from remediate.probes import probe_for
@@ -251,11 +252,10 @@ def test_the_age_in_the_pool_counts_before_the_age_anywhere(service: Service) ->
 
 
 def test_the_lab_recorder_is_understood(service: Service, tmp_path: Path) -> None:
-    recorder_module = pytest.importorskip("remediate.lab.recorder")
     for pool in ("a", "b"):
         (tmp_path / pool).mkdir()
     (tmp_path / "current").symlink_to(tmp_path / "a")
-    recorder = recorder_module.Recorder(
+    recorder = Recorder(
         pools=((tmp_path / "a").resolve(), (tmp_path / "b").resolve()),
         current=tmp_path / "current",
         channels=2,

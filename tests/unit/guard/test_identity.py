@@ -18,6 +18,7 @@ from remediate.guard.identity import (
     Tokens,
     current_identity,
     may,
+    read_token,
     require,
 )
 
@@ -30,9 +31,7 @@ def tokens(tmp_path: Path) -> Tokens:
 
 
 def whoami(tokens: Tokens, text: str | None = None, *, uid: int = ME, **changes) -> Identity:
-    return current_identity(
-        tokens, text, **({"environ": {}, "uid": uid, "loginuid": None, "tty": None} | changes)
-    )
+    return current_identity(tokens, text, **({"uid": uid, "loginuid": None, "tty": None} | changes))
 
 
 def test_a_token_names_its_person_and_role(tokens: Tokens) -> None:
@@ -239,22 +238,21 @@ def test_the_token_may_come_from_a_private_file(tokens: Tokens, tmp_path: Path) 
     file = tmp_path / "token"
     file.write_text(tokens.add("alice", Role.APPROVER) + "\n")
     file.chmod(0o600)
-    environ = {"REMEDIATE_TOKEN_FILE": str(file)}
 
-    assert whoami(tokens, environ=environ).id == "alice"
+    assert whoami(tokens, read_token(file)).id == "alice"
 
     file.chmod(0o644)
     with pytest.raises(ConfigError, match="open to other users"):
-        whoami(tokens, environ=environ)
+        whoami(tokens, read_token(file))
 
 
 def test_a_token_file_without_a_token_is_an_error(tokens: Tokens, tmp_path: Path) -> None:
     file = tmp_path / "token"
     with pytest.raises(ConfigError, match="cannot be read"):
-        whoami(tokens, environ={"REMEDIATE_TOKEN_FILE": str(file)})
+        whoami(tokens, read_token(file))
     file.touch(mode=0o600)
     with pytest.raises(ConfigError, match="is empty"):
-        whoami(tokens, environ={"REMEDIATE_TOKEN_FILE": str(file)})
+        whoami(tokens, read_token(file))
 
 
 def test_the_file_stays_readable_by_hand(tokens: Tokens) -> None:
