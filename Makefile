@@ -32,10 +32,10 @@ check: $(STAMP) ## lint, types, layers, unit tests: under a minute
 	$(PYTEST) -q tests/unit
 
 test: $(STAMP) system-packages ## everything this machine can carry; prints what it left out and why
-	REMEDIATE_ANSIBLE_LINES=$$(tests/ansible-lines $(BIN)/python) $(PYTEST) tests
+	REMEDIATE_TEST_ANSIBLE_LINES=$$(tests/ansible-lines $(BIN)/python) $(PYTEST) tests
 
 test-long: $(STAMP) system-packages ## the same with every count at its full n
-	REMEDIATE_LONG=1 REMEDIATE_ANSIBLE_LINES=$$(tests/ansible-lines $(BIN)/python) $(PYTEST) tests --timeout 7200
+	REMEDIATE_LONG=1 REMEDIATE_TEST_ANSIBLE_LINES=$$(tests/ansible-lines $(BIN)/python) $(PYTEST) tests --timeout 7200
 
 bench: $(STAMP) system-packages ## figures as ratios, each beside its bar
 	@for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit 1; done

@@ -17,7 +17,7 @@ _skips: Counter[str] = Counter()
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the person who runs the tests reaches a test."""
     for name in [name for name in os.environ if name.startswith("REMEDIATE_")]:
-        if not name.startswith(("REMEDIATE_TEST_", "REMEDIATE_LONG", "REMEDIATE_ANSIBLE_LINES")):
+        if not name.startswith(("REMEDIATE_TEST_", "REMEDIATE_LONG")):
             monkeypatch.delenv(name)
 
 

@@ -1,7 +1,7 @@
 """Hostile values through every door a value has, into every place a playbook uses one.
 
 Each door is one run of ansible-playbook with the whole corpus; each line of ansible-core that
-`REMEDIATE_ANSIBLE_LINES` names (venv folders, separated by colons) is tried besides the running one.
+`REMEDIATE_TEST_ANSIBLE_LINES` names (venv folders, separated by colons) is tried besides the running one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.integration.executors.stage import Stage
 
 LINES = [Path(sys.executable)] + [
     Path(folder) / "bin" / "python"
-    for folder in os.environ.get("REMEDIATE_ANSIBLE_LINES", "").split(":")
+    for folder in os.environ.get("REMEDIATE_TEST_ANSIBLE_LINES", "").split(":")
     if folder
 ]
 
