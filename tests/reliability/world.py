@@ -40,7 +40,9 @@ class World:
         (folder / "hosts.json").write_text(json.dumps(inventory))
         (folder / "remediate.toml").write_text(
             f'inventory = "hosts.json"\ncontent = ["{CONTENT}"]\n'
-            'anchors = ["file:anchors"]\nattempts = "1000 in 6h"\n'
+            # The same host is asked for again and again: only the rules against overlaps stay as they are.
+            'anchors = ["file:anchors"]\nattempts = "1000 in 6h"\nbreaker_target = "1000 in 1h"\n'
+            'breaker_code = "1000 in 1h"\nmax_targets_per_hour_percent = 100\nstorm_percent = 100\n'
         )
         self.environ = {
             "PATH": os.environ["PATH"],
