@@ -190,6 +190,7 @@ class Worker:
         self.resumed = recovered.resume
         for run in recovered.resume:
             self.engine.start(run.id)
+        self._judge_again()
 
     def _judge_again(self) -> None:
         """Look at the runs whose wait is over, however that came to be known."""

@@ -13,7 +13,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +76,11 @@ class Child:
     def _reply(self, frame: Frame) -> None:
         send(self._replies, frame)
 
-    def _secrets_of(self, inventory: Path, hosts: Sequence[str], role: str) -> Sequence[str]:
+    def _secrets_of(self, inventory: Path, hosts: Sequence[str], roles: Collection[str]) -> Sequence[str]:
         """Secrets that the inventory holds for these hosts; read once per run."""
         key = (inventory, tuple(hosts))
         if key not in self._known_secrets:
-            self._known_secrets[key] = tuple(_inventory_secrets(inventory, hosts, role))
+            self._known_secrets[key] = tuple(_inventory_secrets(inventory, hosts, roles))
         return self._known_secrets[key]
 
 
@@ -106,7 +106,7 @@ def _import_ansible() -> None:
     import ansible.vars.manager  # noqa: F401
 
 
-def _inventory_secrets(inventory: Path, hosts: Sequence[str], role: str) -> Sequence[str]:
+def _inventory_secrets(inventory: Path, hosts: Sequence[str], roles: Collection[str]) -> Sequence[str]:
     from ansible.errors import AnsibleError
     from ansible.inventory.manager import InventoryManager
     from ansible.parsing.dataloader import DataLoader
@@ -119,7 +119,7 @@ def _inventory_secrets(inventory: Path, hosts: Sequence[str], role: str) -> Sequ
         manager = InventoryManager(loader=loader, sources=[str(inventory)])
         variables = VariableManager(loader=loader, inventory=manager)
         for host in filter(None, map(manager.get_host, hosts)):
-            found += secret_values(variables.get_vars(host=host, include_hostvars=False), role=role)
+            found += secret_values(variables.get_vars(host=host, include_hostvars=False), roles=roles)
     except (AnsibleError, OSError) as error:
         raise ExecutorError(
             f"the variables of {inventory} could not be read ({type(error).__name__}), so its secrets could "

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,6 +52,11 @@ class Surroundings:
     hold: tuple[int, ...]
     extra_env: Mapping[str, str]
 
+    def role_names(self) -> frozenset[str]:
+        """The roles there are: their names prefix the variables of their hosts."""
+        folders = (root / "roles" for root in self.roots)
+        return frozenset(role.name for folder in folders if folder.is_dir() for role in folder.iterdir())
+
 
 class PhaseRun:
     """One phase, from its order to its result."""
@@ -61,7 +66,7 @@ class PhaseRun:
         order: Mapping[str, Any],
         around: Surroundings,
         *,
-        secrets_of: Callable[[Path, Sequence[str], str], Sequence[str]],
+        secrets_of: Callable[[Path, Sequence[str], Collection[str]], Sequence[str]],
         kill: Callable[[], None],
         send: Callable[[Frame], None],
     ) -> None:
@@ -204,9 +209,9 @@ class PhaseRun:
 
     def _new_tally(self) -> Tally:
         order = self._order
-        role = Path(order["playbook"]).stem
-        hosts = self._secrets_of(Path(order["inventory"]), order["allowed"], role)
-        given = secret_values(order["variables"], role=role)
+        roles = self._around.role_names()
+        hosts = self._secrets_of(Path(order["inventory"]), order["allowed"], roles)
+        given = secret_values(order["variables"], roles=roles)
         return Tally(
             phase=Phase(order["phase"]),
             target=order["target"],

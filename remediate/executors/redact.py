@@ -13,7 +13,7 @@ import html
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -71,13 +71,13 @@ def is_secret_name(name: str) -> bool:
     return bool(_SECRET_NAME.search(name)) and not _NOT_SECRET.search(name)
 
 
-def secret_values(variables: Mapping[str, Any], *, role: str = "") -> Iterator[str]:
+def secret_values(variables: Mapping[str, Any], *, roles: Collection[str] = ()) -> Iterator[str]:
     """The text of every variable, at any depth, whose name tells of a secret.
 
-    The role's own prefix tells of nothing: the `token` in `session_token_reset_scope` is no token.
+    A role's own prefix tells of nothing: the `token` in `session_token_reset_scope` is no token.
     """
     for name, value in variables.items():
-        if is_secret_name(str(name).removeprefix(f"{role}_")):
+        if is_secret_name(_without_role(str(name), roles)):
             yield from _leaves(value)
         elif isinstance(value, Mapping):
             yield from secret_values(value)
@@ -85,6 +85,11 @@ def secret_values(variables: Mapping[str, Any], *, role: str = "") -> Iterator[s
             yield from secret_values(
                 {str(i): item for i, item in enumerate(value) if isinstance(item, Mapping)}
             )
+
+
+def _without_role(name: str, roles: Collection[str]) -> str:
+    owner = max((role for role in roles if name.startswith(f"{role}_")), key=len, default="")
+    return name[len(owner) + 1 :] if owner else name
 
 
 def _leaves(value: object) -> Iterator[str]:

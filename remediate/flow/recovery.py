@@ -12,7 +12,10 @@ from remediate.ports import Transaction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """What was found; `resume` has to go on, `closed` had ended without their rows knowing it."""
+    """What was found; `resume` has to go on, `closed` had ended without their rows knowing it.
+
+    Runs that wait for a person are neither: they are judged again when there is something new.
+    """
 
     resume: tuple[Run, ...]
     closed: tuple[Run, ...]
@@ -27,10 +30,10 @@ def recover(parts: Parts) -> Recovered:
     resume, closed = [], []
     for run in parts.ledger.runs(open_only=True):
         ends = parts.ledger.entries(run_id=run.id, kinds=(Kind.RUN_END,))
-        if not ends:
+        if ends:
+            closed.append(_close_row(parts, run, ends[-1]))
+        elif run.state.under_way:
             resume.append(run)
-            continue
-        closed.append(_close_row(parts, run, ends[-1]))
     return Recovered(resume=tuple(resume), closed=tuple(closed))
 
 

@@ -20,6 +20,8 @@ from typing import Any
 import pexpect
 import pytest
 
+from remediate.errors import ExitCode
+
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "remediate")
 RUN_KEYS = [
     "id", "case_id", "code", "plan", "plan_hash", "target", "params", "trigger", "tier", "risk", "arming",
@@ -134,6 +136,8 @@ class Site:
 def site(tmp_path: Path) -> Iterator[Site]:
     with _site(tmp_path / "site") as made:
         yield made
+        # Whatever a test did, what is on record of it must verify; some record nothing.
+        assert made.remediate("audit", "verify").code in (ExitCode.OK, ExitCode.USAGE)
 
 
 @contextmanager

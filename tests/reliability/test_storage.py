@@ -45,6 +45,7 @@ def test_a_full_disk_lets_nothing_be_done_and_work_goes_on_when_there_is_space(s
         filler.unlink()
         mended = remediate(stage, *RUN, "--target=iam1", REMEDIATE_HOME=str(home))
         assert mended.returncode == 0, mended.stdout + mended.stderr
+        assert remediate(stage, "audit", "verify", REMEDIATE_HOME=str(home)).returncode == 0
 
 
 def test_a_read_only_disk_lets_nothing_be_done_and_the_trail_can_still_be_read(stage, tmp_path):

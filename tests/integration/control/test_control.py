@@ -33,7 +33,9 @@ with connect(load_settings()):
 
 @pytest.fixture
 def world(tmp_path):
-    return World(tmp_path / "world")
+    world = World(tmp_path / "world")
+    yield world
+    world.verified()
 
 
 @pytest.fixture

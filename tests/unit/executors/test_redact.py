@@ -170,6 +170,18 @@ def test_secrets_are_found_in_an_inventory_by_their_names() -> None:
     assert sorted(secret_values(variables)) == ["55555", "four4", "one1", "three3", "two2"]
 
 
+def test_the_prefix_of_a_role_makes_no_secret_of_its_variables() -> None:
+    variables = {
+        "session_token_reset_scope": "service",
+        "session_token_reset_canary_password": "hunter2",
+        "token_audit": "kept in the dark",
+    }
+
+    found = list(secret_values(variables, roles={"session_token_reset", "session"}))
+
+    assert found == ["hunter2", "kept in the dark"]
+
+
 @pytest.mark.parametrize(
     "name", ["password", "db_passwd", "snmp_community", "SNMP_AUTH_KEY", "x_api_key", "become_pass"]
 )

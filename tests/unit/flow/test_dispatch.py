@@ -282,6 +282,18 @@ def test_an_approval_that_does_not_count_leaves_the_run_waiting_and_is_judged_on
     assert desk.dispatcher.due() == ()
 
 
+def test_a_new_worker_does_not_judge_again_who_only_waits(tmp_path):
+    desk = Desk(tmp_path / "home", plan=R3)
+    waiting = desk.ask()
+    queued = desk.ask(check=True)
+
+    recovered = desk.dispatcher.recover()
+
+    assert [run.id for run in recovered.resume] == [queued.id]
+    assert desk.dispatcher.due() == ()
+    assert desk.parts.run(waiting.id).state is State.AWAITING_APPROVAL
+
+
 def test_one_rejection_is_enough(tmp_path):
     desk = Desk(tmp_path / "home", plan=R3)
     run = desk.ask()
