@@ -9,10 +9,11 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -113,6 +114,29 @@ def onlooker(settings: Settings, reader: AuditReader) -> Dispatcher:
     return Dispatcher(_parts(settings, LedgerReader(reader), EmergencyJournal(settings.home / "journal")))
 
 
+def work_dir(home: Path) -> Path:
+    """Where phases keep their private directories: in memory, so that no secret reaches a disk.
+
+    A run can then be taken back, too, when the disk of the state directory is full. Where there is no
+    memory file system of our own to be had, it is a folder of the state directory.
+    """
+    status = home.stat()
+    folder = Path(f"/dev/shm/remediate-{os.getuid()}-{status.st_dev:x}-{status.st_ino:x}")  # noqa: S108
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        made = folder.lstat()
+    except OSError:
+        return home / "work"
+    ours = stat.S_ISDIR(made.st_mode) and made.st_uid == os.getuid() and not made.st_mode & 0o077
+    return folder if ours else home / "work"
+
+
+def _leave(work: Path) -> None:
+    """Remove the folder for private directories unless something is still in it."""
+    with suppress(OSError):
+        work.rmdir()
+
+
 def build_parts(settings: Settings, store: AuditStore) -> Parts:
     """The concrete parts of a dispatcher on this machine."""
     return _parts(settings, AuditLedger(store), store.journal or EmergencyJournal(settings.home / "journal"))
@@ -131,7 +155,7 @@ def _parts(settings: Settings, ledger: Ledger, journal: EmergencyJournal) -> Par
             roots=content.roots,
             ansible_cfg=settings.ansible_cfg,
             vault_password_file=settings.vault_password_file,
-            work=home / "work",
+            work=work_dir(home),
             stop_file=settings.kill_switch,
             extra_env={},
         ),
@@ -173,6 +197,7 @@ class Worker:
 
         with ExitStack() as stack:
             stack.enter_context(worker_lock(settings))
+            stack.callback(_leave, work_dir(settings.home))
             store = stack.enter_context(open_store(settings))
             parts = build_parts(settings, store)
             dispatcher = Dispatcher(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from remediate.crashpoints import CrashPoint, crash_point
+from remediate.errors import AuditUnavailable
 from remediate.flow.context import CANCEL, Parts, discard_run_dir
 from remediate.flow.record import RunRecord
 from remediate.flow.times import milliseconds_between
@@ -34,7 +35,11 @@ def note_start(record: RunRecord) -> None:
 
 
 def close(parts: Parts, record: RunRecord, end: Close) -> Outcome:
-    """Record the end, clean up, and sign the head of the trail."""
+    """Record the end, clean up, and sign the head of the trail.
+
+    Raises AuditUnavailable when the end is only in the emergency journal: the target is in its safe
+    state, but whoever waits must not take the run for recorded.
+    """
     if end.escalate:
         record.add(Kind.ESCALATION, {"reason": end.reason, "outcome": end.outcome.value})
     ended = record.now()
@@ -54,9 +59,14 @@ def close(parts: Parts, record: RunRecord, end: Close) -> Outcome:
     )
     crash_point(CrashPoint.END_RECORDED)
     discard_run_dir(parts, record.run)
-    if not record.degraded:
-        _forget_cancel(parts, record.run)
-        parts.ledger.checkpoint("run end")
+    if record.degraded:
+        raise AuditUnavailable(
+            f"the audit trail cannot be written since the run began to act; it ended {end.outcome.value} "
+            f"({end.reason}), which is kept in the emergency journal and recorded by the next command "
+            "that can write"
+        )
+    _forget_cancel(parts, record.run)
+    parts.ledger.checkpoint("run end")
     return end.outcome
 
 

@@ -189,8 +189,14 @@ def write_run_files(context: PhaseContext) -> None:
     for attempt in context.record.attempts:
         if attempt.phase is Phase.SNAPSHOT and attempt.result is not None:
             snapshot = attempt.result.snapshot
-    (context.run_dir / "snapshot.json").write_text(json.dumps(dict(snapshot)), encoding="utf-8")
-    (context.run_dir / "trigger.json").write_text(context.record.run.request.raw, encoding="utf-8")
+    _keep(context.run_dir / "snapshot.json", json.dumps(dict(snapshot)))
+    _keep(context.run_dir / "trigger.json", context.record.run.request.raw)
+
+
+def _keep(file: Path, text: str) -> None:
+    """Write a file unless it holds that already: the way back must not need space on a full disk."""
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
+        file.write_text(text, encoding="utf-8")
 
 
 def _record_verdict(context: PhaseContext, move: Perform, result: PhaseResult) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from remediate.app import work_dir
 from remediate.catalog import load_catalog
 from remediate.config import packaged_content
 from remediate.content import ContentRoots
@@ -120,7 +121,7 @@ def test_no_secret_shows_in_any_file_argument_entry_or_output(stage):
     leaks = [file for file in files if stage.canary_password.encode() in file.read_bytes()]
     assert leaks == []
     assert list((state / "runs").glob("*")) == []
-    assert list((state / "work").glob("*/*")) == []
+    assert list(work_dir(state).glob("*/*")) == []
     print(f"COUNT secret canaries: 2 runs, {len(files)} files, command lines sampled every 20 ms, 0 leaks")
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from remediate.errors import ExitCode
+from remediate.model.run import Outcome
 from tests.reliability.test_sabotage import remediate
+from tests.reliability.world import World
 
 RUN = ("run", "SEC-SESS-STALE", "--yes")
 pytestmark = pytest.mark.skipif(
@@ -34,8 +39,7 @@ def test_a_full_disk_lets_nothing_be_done_and_work_goes_on_when_there_is_space(s
     with small_disk(tmp_path / "disk", "6m") as home:
         filler = home / "filler"
         assert remediate(stage, "runs", "list", REMEDIATE_HOME=str(home)).returncode == ExitCode.USAGE
-        with filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, os.statvfs(home).f_bavail * os.statvfs(home).f_bsize)
+        fill(filler)
 
         refused = remediate(stage, *RUN, "--target=iam1", REMEDIATE_HOME=str(home))
 
@@ -62,3 +66,41 @@ def test_a_read_only_disk_lets_nothing_be_done_and_the_trail_can_still_be_read(s
     assert "read-only" in refused.stderr.lower()
     assert read.returncode == 0, read.stdout + read.stderr
     assert stage.leak_the_signing_key()["epoch"] == before
+
+
+def test_a_disk_that_fills_up_during_the_act_ends_in_the_safe_state_and_is_recorded_later(tmp_path):
+    """The trail cannot be written: roll back, keep the record in the journal, say so, merge it later."""
+    world = World(tmp_path / "world", seconds=3)
+    with small_disk(tmp_path / "disk", "8m") as home:
+        world.environ["REMEDIATE_HOME"] = str(home)
+        command = [sys.executable, "-m", "remediate", "run", "TST-KILL-PROOF", "--target=h1", "--yes"]
+        running = subprocess.Popen(
+            command, env=world.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        wait_for(lambda: (world.folder / "h1" / "acts").exists())
+        filler = home / "filler"
+        fill(filler)
+        out, err = running.communicate(timeout=120)
+
+        assert running.returncode == ExitCode.AUDIT, out + err
+        assert "emergency journal" in err
+        assert (world.folder / "h1" / "state").read_text() == "broken", err
+        filler.unlink()
+        world.settle()
+        assert [run.outcome for run in world.runs()] == [Outcome.ROLLED_BACK]
+        world.verified()
+
+
+def fill(filler: Path) -> None:
+    """Take every free byte of its file system."""
+    with filler.open("wb") as file:
+        free = os.statvfs(filler.parent)
+        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_bsize)
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
+    """Until it is so."""
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.05)

@@ -25,7 +25,7 @@ CLIENT = Path(__file__).with_name("client.py")
 class World:
     """A broken folder, the host that can mend it, and the worker's state directory."""
 
-    def __init__(self, folder: Path, *, helps: bool = True, hosts: int = 1) -> None:
+    def __init__(self, folder: Path, *, helps: bool = True, hosts: int = 1, seconds: float = 0.3) -> None:
         self.folder = folder
         folder.mkdir()
         inventory = {"victims": {"hosts": {}, "vars": {"ansible_connection": "local"}}}
@@ -36,6 +36,7 @@ class World:
             inventory["victims"]["hosts"][f"h{n}"] = {
                 "kill_proof_world": str(world),
                 "kill_proof_helps": helps,
+                "kill_proof_seconds": str(seconds),
             }
         (folder / "hosts.json").write_text(json.dumps(inventory))
         (folder / "remediate.toml").write_text(
