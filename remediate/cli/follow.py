@@ -15,10 +15,10 @@ from remediate.cli.session import Session
 from remediate.control import Desk, WorkerGone, connect
 from remediate.errors import ExitCode, RemediateError
 from remediate.model.entry import Entry
-from remediate.model.run import Cause, Outcome, Run, State
-from remediate.report.layout import one_line, seconds
+from remediate.model.run import Run, State
+from remediate.report.ending import end_lines
 from remediate.report.live import live_line
-from remediate.report.run import between_ms
+from remediate.report.messages import say
 
 #: Seconds between two looks at the run.
 POLL_SECONDS = 0.1
@@ -28,13 +28,6 @@ PATIENCE = 5.0
 INTERRUPTED = 130
 
 _COLOURS = {"good": "green", "bad": "red", "attention": "yellow"}
-_OUTCOME_TONES = {
-    Outcome.RECOVERED: "good",
-    Outcome.SELF_HEALED: "good",
-    Outcome.DRY_RUN: "",
-    Outcome.REFUSED: "attention",
-    Outcome.ROLLED_BACK: "attention",
-}
 
 
 class Follower:
@@ -146,41 +139,11 @@ def _named(failure: RemediateError, run_id: str) -> RemediateError:
     return error
 
 
-def print_end(run: Run) -> None:
+def print_end(run: Run, lang: str) -> None:
     """The outcome, why, how fast, and what to do now."""
-    tone = "attention"
-    if run.outcome is not None:
-        tone = _OUTCOME_TONES.get(run.outcome, "bad")
-    word = run.outcome.value if run.outcome else run.state.value
-    click.secho(f"{'outcome' if run.outcome else 'state':<10}{word}", fg=_COLOURS.get(tone), bold=True)
-    click.echo(f"reason    {one_line(run.reason)}")
-    restored = between_ms(run.request.detected_at or run.accepted_at, run.restored_at)
-    if restored is not None:
-        click.echo(f"restored  {seconds(restored)} after the request")
-    for label, line in zip(("next", *[""] * 9), _advice(run), strict=False):
-        click.echo(f"{label:<10}{line}")
-
-
-def _advice(run: Run) -> list[str]:
-    """What a person does now."""
-    show = f"remediate runs show {run.id}"
-    if run.state is State.AWAITING_APPROVAL:
-        return [
-            "a second person with an approver's token decides (in REMEDIATE_TOKEN or REMEDIATE_TOKEN_FILE):",
-            f"remediate approvals approve {run.id}",
-            f"remediate approvals reject {run.id} --reason TEXT",
-            "alone on call: the same `run` with --break-glass --reason TEXT; somebody reviews it later",
-        ]
-    if run.outcome is Outcome.REFUSED:
-        request = run.request
-        return [f"remediate explain {request.code} --target {request.target}   (every guard's word)", show]
-    if run.outcome is Outcome.ROLLED_BACK:
-        return [f"the fault is still there; see why the fix did not help: {show}"]
-    if run.outcome is Outcome.UNKNOWN or (run.outcome is Outcome.FAILED and run.acted):
-        return [f"look at {run.request.target} yourself, now; what was done and seen: {show}"]
-    if run.cause is Cause.UNREACHABLE:
-        return [f"see whether {run.request.target} answers, then run it again; the record: {show}"]
-    return [show]
+    for line in end_lines(run, lang):
+        bold = bool(line.tone) or line.text.startswith(say(lang, "outcome"))
+        click.secho(line.text, fg=_COLOURS.get(line.tone), bold=bold)
 
 
 def end_code(run: Run) -> int:

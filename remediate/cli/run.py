@@ -77,7 +77,7 @@ def run(
 def print_run(session: Session, done: Run, output: str) -> int:
     """The end of a run that was followed, and its exit code."""
     if output == "table":
-        print_end(done)
+        print_end(done, session.settings.lang)
         return end_code(done)
     with reading(session.settings) as ledger:
         show(report_of(ledger, done).as_json(), output, lines=list)

@@ -74,6 +74,32 @@ MESSAGES: Mapping[str, tuple[str, str]] = {
     ),
     "reviewed": ("reviewed", "复核"),
     "live_reviewed": ("break-glass reviewed by {who}{reason}", "{who} 已复核紧急越权{reason}"),
+    # --- the last lines of a run
+    "state": ("state", "状态"),
+    "restored": ("restored", "恢复用时"),
+    "end_restored": ("{took} after the request", "请求后 {took}"),
+    "next": ("next", "下一步"),
+    "next_decide": (
+        "a second person with an approver's token decides (in REMEDIATE_TOKEN or REMEDIATE_TOKEN_FILE):",
+        "须由持审批令牌的第二人决定(令牌置于 REMEDIATE_TOKEN 或 REMEDIATE_TOKEN_FILE):",
+    ),
+    "next_alone": (
+        "alone on call: the same `run` with --break-glass --reason TEXT; somebody reviews it later",
+        "独自值班:同一 `run` 命令加 --break-glass --reason TEXT;事后由他人复核",
+    ),
+    "next_explain": ("{command}   (every guard's word)", "{command}   (逐条查看安全规则)"),
+    "next_rolled_back": (
+        "the fault is still there; see why the fix did not help: {show}",
+        "故障仍在;查看处置为何无效:{show}",
+    ),
+    "next_look": (
+        "look at {target} yourself, now; what was done and seen: {show}",
+        "请立即人工检查 {target};已做与所见:{show}",
+    ),
+    "next_unreachable": (
+        "see whether {target} answers, then run it again; the record: {show}",
+        "先确认 {target} 可达,再重新执行;记录:{show}",
+    ),
     # --- the run report
     "report_run": ("Run", "运行记录"),
     "plan": ("plan", "预案"),
