@@ -137,12 +137,13 @@ def _leave(work: Path) -> None:
         work.rmdir()
 
 
-def build_parts(settings: Settings, store: AuditStore) -> Parts:
-    """The concrete parts of a dispatcher on this machine."""
-    return _parts(settings, AuditLedger(store), store.journal or EmergencyJournal(settings.home / "journal"))
+def build_parts(settings: Settings, store: AuditStore, *, work: Path | None = None) -> Parts:
+    """The concrete parts of a dispatcher on this machine; only who carries out phases names `work`."""
+    journal = store.journal or EmergencyJournal(settings.home / "journal")
+    return _parts(settings, AuditLedger(store), journal, work)
 
 
-def _parts(settings: Settings, ledger: Ledger, journal: EmergencyJournal) -> Parts:
+def _parts(settings: Settings, ledger: Ledger, journal: EmergencyJournal, work: Path | None = None) -> Parts:
     content = ContentRoots.from_settings(settings)
     home = settings.home
     return Parts(
@@ -155,7 +156,7 @@ def _parts(settings: Settings, ledger: Ledger, journal: EmergencyJournal) -> Par
             roots=content.roots,
             ansible_cfg=settings.ansible_cfg,
             vault_password_file=settings.vault_password_file,
-            work=work_dir(home),
+            work=work or home / "work",
             stop_file=settings.kill_switch,
             extra_env={},
         ),
@@ -197,9 +198,10 @@ class Worker:
 
         with ExitStack() as stack:
             stack.enter_context(worker_lock(settings))
-            stack.callback(_leave, work_dir(settings.home))
+            work = work_dir(settings.home)
+            stack.callback(_leave, work)
             store = stack.enter_context(open_store(settings))
-            parts = build_parts(settings, store)
+            parts = build_parts(settings, store, work=work)
             dispatcher = Dispatcher(parts)
             engine = DurableEngine(settings.home, dispatcher, limits=settings.max_runs)
             stack.callback(engine.close)

@@ -18,6 +18,7 @@ BAR = 90
 
 def test_the_demo_plays_every_step_and_cleans_up(tmp_path: Path) -> None:
     environment = {name: text for name, text in os.environ.items() if not name.startswith("REMEDIATE_")}
+    in_memory = set(Path("/dev/shm").glob("remediate-*"))
     started = time.monotonic()
 
     played = subprocess.run(
@@ -48,6 +49,7 @@ def test_the_demo_plays_every_step_and_cleans_up(tmp_path: Path) -> None:
     assert "\033" not in played.stdout
     assert "canary_password" not in played.stdout
     assert list(tmp_path.iterdir()) == []
+    assert set(Path("/dev/shm").glob("remediate-*")) <= in_memory
 
 
 def test_a_falsified_copy_differs_in_one_entry_only(tmp_path: Path) -> None:
