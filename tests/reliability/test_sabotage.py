@@ -121,7 +121,7 @@ def test_no_secret_shows_in_any_file_argument_entry_or_output(stage):
     leaks = [file for file in files if stage.canary_password.encode() in file.read_bytes()]
     assert leaks == []
     assert list((state / "runs").glob("*")) == []
-    assert list(work_dir(state).glob("*/*")) == []
+    work_dir(state).rmdir()  # only an empty folder can be removed
     print(f"COUNT secret canaries: 2 runs, {len(files)} files, command lines sampled every 20 ms, 0 leaks")
 
 
