@@ -33,7 +33,7 @@ from remediate.guard.killswitch import KillSwitch
 from remediate.guard.locks import DeviceLocks
 from remediate.inventory import load_inventory
 from remediate.model.run import Run
-from remediate.ports import Catalog, Engine, Ledger
+from remediate.ports import Engine, Ledger
 from remediate.probes import probe_for
 
 #: An empty hour is stated by a signed entry, so that it is no gap.
@@ -74,11 +74,6 @@ def prepare_home(settings: Settings) -> Path:
             "set REMEDIATE_HOME to a directory you may write to"
         ) from error
     return settings.home
-
-
-def open_catalog(settings: Settings) -> Catalog:
-    """The plans, without anything that could run them."""
-    return load_catalog(ContentRoots.from_settings(settings), settings.home / "cache")
 
 
 def open_store(settings: Settings) -> AuditStore:

@@ -433,8 +433,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="log_level",
         form=_one_of("debug", "info", "warning", "error"),
-        default_text="info",
-        help="How much is logged.",
+        default_text="warning",
+        help="How much of its own working a command that may act tells on standard error.",
     ),
 )
 _BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}

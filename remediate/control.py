@@ -9,6 +9,7 @@ reports it; what a client claims to be is not asked.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import socketserver
@@ -329,6 +330,7 @@ def connect(settings: Settings, *, note: Callable[[str], None] = lambda _: None)
             f"plans run on Linux only, and this is {sys.platform}: a run's processes could not be kept "
             "together here; `catalog`, `explain` and `audit verify` work"
         )
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     deadline = time.monotonic() + _PATIENCE
     with ExitStack() as stack:
         while True:

@@ -8,11 +8,9 @@
     - InventoryError        the inventory cannot be read
   + PermissionRefused       this identity may not do that                         exit 3
   + ExecutorError           a phase could not be carried out                      exit 2
-    - TargetUnreachable     the target did not answer; worth another try          exit 4
-    - ChildLost             the supervised child ended before it reported         exit 6
   + WorkerError             the worker cannot be started or reached               exit 1
   + AuditError              the trail cannot be written or read                   exit 8
-    - AuditUnavailable      nothing may be done, because it could not be recorded
+    - AuditUnavailable      nothing may be begun, because it could not be recorded
 
 A refusal by a guard is a value (`remediate.model.guard.Verdict`), not an exception: being told
 "no" is normal. So are outcomes; `ExitCode` maps them.
@@ -76,21 +74,6 @@ class ExecutorError(RemediateError):
     """A phase could not be carried out."""
 
     exit_code = ExitCode.FAILED
-    #: Whether trying the same thing again makes sense.
-    retry = False
-
-
-class TargetUnreachable(ExecutorError):
-    """The target did not answer."""
-
-    exit_code = ExitCode.UNREACHABLE
-    retry = True
-
-
-class ChildLost(ExecutorError):
-    """The supervised child ended before it reported a result; what it did is unknown."""
-
-    exit_code = ExitCode.UNKNOWN
 
 
 class WorkerError(RemediateError):
@@ -104,4 +87,4 @@ class AuditError(RemediateError):
 
 
 class AuditUnavailable(AuditError):
-    """The trail could not be written, so nothing was done."""
+    """The trail cannot be written; before a run has begun to act, that means nothing is done."""

@@ -27,8 +27,6 @@ _LONGEST_NAME = 200
 class LockBusy(ExecutorError):
     """Another run holds the host or the failure domain; worth another try."""
 
-    retry = True
-
 
 class LockWaitStopped(ExecutorError):
     """Waiting for a lock was stopped before it was free."""

@@ -110,11 +110,6 @@ class RunReport:
             checkpoint=checkpoint if signed else None,
         )
 
-    @property
-    def restored_ms(self) -> int | None:
-        """Milliseconds from acceptance (or detection) until recovery was proved."""
-        return between_ms(self.run.request.detected_at or self.run.accepted_at, self.run.restored_at)
-
     def moments(self) -> dict[str, str]:
         """Every moment of the run; the empty string for those that were not reached or are not known."""
         request = self.run.request

@@ -131,7 +131,9 @@ def test_an_unknown_variable_names_the_nearest_one():
 
 
 def test_variables_that_are_no_settings_are_left_alone():
-    load_settings(None, {"REMEDIATE_SECRET_X": "1", "REMEDIATE_CRASH_AT": "p", "REMEDIATE_TOKEN": "t"}, {})
+    ours = {"REMEDIATE_SECRET_X": "1", "REMEDIATE_CRASH_AT": "p", "REMEDIATE_TOKEN": "t"}
+
+    assert load_settings(None, ours, {}).sources == {}
 
 
 def test_an_unknown_flag_is_an_error():

@@ -152,3 +152,12 @@ def test_the_socket_is_private_and_gone_with_its_worker(world):
         assert address.stat().st_mode & 0o777 == 0o600
 
     assert not address.exists()
+
+
+@pytest.mark.parametrize(("level", "told"), [("warning", False), ("info", True)])
+def test_the_log_level_decides_what_a_worker_tells_of_its_own_working(world, level, told):
+    world.environ["REMEDIATE_LOG_LEVEL"] = level
+
+    assert world.start("h1").wait(timeout=60) == 0
+
+    assert ("INFO remediate.executors" in world.log()) is told
