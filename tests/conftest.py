@@ -7,6 +7,11 @@ import re
 from collections import Counter
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A machine that is busy with something else is slow at drawing examples; that is no fault of a test.
+settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared-machine")
 
 _COUNT_LINE = re.compile(r"^COUNT (.+)$", re.MULTILINE)
 _counts: list[str] = []
